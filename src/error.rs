@@ -1,0 +1,139 @@
+//! The one error type: what was wrong, where, and what to do about it.
+//!
+//! Every message is a single line. [`Error::exit_code`] tells a request that was wrong (2) from work
+//! that failed (1), as the command line promises.
+
+use std::path::{Path, PathBuf};
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, each with what names the culprit.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No adapter that can run compute shaders, or the one asked for is not there.
+    #[error("{0}")]
+    Adapter(String),
+
+    /// The device was lost, or the driver refused something the plan had checked.
+    #[error("the GPU device failed while {doing}: {message}")]
+    Device { doing: String, message: String },
+
+    /// The memory needed is more than the budget or one of the adapter's limits.
+    #[error("{0}")]
+    DoesNotFit(String),
+
+    /// An operation of a graph was given shapes or types that it does not take.
+    #[error("{operation}: {message}")]
+    Shape { operation: String, message: String },
+
+    /// A setting has a value that cannot be used: a flag, a key of a file or an argument of a call.
+    #[error("{name}: {message}")]
+    Setting { name: String, message: String },
+
+    /// A data file says something that cannot be right. `place` is a row, a column, a byte; it may be empty.
+    #[error("{}: {}{message}", path.display(), if place.is_empty() { String::new() } else { format!("{place}: ") })]
+    Data {
+        path: PathBuf,
+        place: String,
+        message: String,
+    },
+
+    /// A file or folder could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+
+    /// A file or folder could not be written; what stood there before is untouched.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+
+    /// A run folder or checkpoint is not one, or belongs to another run.
+    #[error("{}: {message}", path.display())]
+    Run { path: PathBuf, message: String },
+
+    /// The loss became NaN or infinite.
+    #[error("{0}")]
+    Diverged(String),
+}
+
+impl Error {
+    /// The exit code that the command line gives: 2 where the request was wrong, 1 where the work failed.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Adapter(_)
+            | Error::Device { .. }
+            | Error::DoesNotFit(_)
+            | Error::Write { .. }
+            | Error::Diverged(_) => 1,
+            Error::Shape { .. }
+            | Error::Setting { .. }
+            | Error::Data { .. }
+            | Error::Read { .. }
+            | Error::Run { .. } => 2,
+        }
+    }
+
+    pub(crate) fn shape(operation: &str, message: impl Into<String>) -> Self {
+        Error::Shape {
+            operation: operation.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn setting(name: &str, message: impl Into<String>) -> Self {
+        Error::Setting {
+            name: name.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn data(path: &Path, place: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Data {
+            path: path.to_owned(),
+            place: place.into(),
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
+        Error::Read {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
+        Error::Write {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn run(path: &Path, message: impl Into<String>) -> Self {
+        Error::Run {
+            path: path.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+/// `unknown` is not in `known`: one line that says so, with the nearest name when one is near.
+pub(crate) fn did_you_mean(unknown: &str, known: &[&str]) -> String {
+    let nearest = known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(unknown, name), *name))
+        .min();
+    match nearest {
+        Some((distance, name)) if distance <= 1 + name.len() / 3 => {
+            format!("unknown name `{unknown}`; did you mean `{name}`?")
+        }
+        _ => format!("unknown name `{unknown}`; known are {}", known.join(", ")),
+    }
+}
