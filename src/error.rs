@@ -34,25 +34,15 @@ pub enum Error {
 
     /// A data file says something that cannot be right. `place` is a row, a column, a byte; it may be empty.
     #[error("{}: {}{message}", path.display(), if place.is_empty() { String::new() } else { format!("{place}: ") })]
-    Data {
-        path: PathBuf,
-        place: String,
-        message: String,
-    },
+    Data { path: PathBuf, place: String, message: String },
 
     /// A file or folder could not be read.
     #[error("cannot read {}: {source}", path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
 
     /// A file or folder could not be written; what stood there before is untouched.
     #[error("cannot write {}: {source}", path.display())]
-    Write {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Write { path: PathBuf, source: std::io::Error },
 
     /// A run folder or checkpoint is not one, or belongs to another run.
     #[error("{}: {message}", path.display())]
@@ -81,55 +71,33 @@ impl Error {
     }
 
     pub(crate) fn shape(operation: &str, message: impl Into<String>) -> Self {
-        Error::Shape {
-            operation: operation.to_owned(),
-            message: message.into(),
-        }
+        Error::Shape { operation: operation.to_owned(), message: message.into() }
     }
 
     pub(crate) fn setting(name: &str, message: impl Into<String>) -> Self {
-        Error::Setting {
-            name: name.to_owned(),
-            message: message.into(),
-        }
+        Error::Setting { name: name.to_owned(), message: message.into() }
     }
 
     pub(crate) fn data(path: &Path, place: impl Into<String>, message: impl Into<String>) -> Self {
-        Error::Data {
-            path: path.to_owned(),
-            place: place.into(),
-            message: message.into(),
-        }
+        Error::Data { path: path.to_owned(), place: place.into(), message: message.into() }
     }
 
     pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
-        Error::Read {
-            path: path.to_owned(),
-            source,
-        }
+        Error::Read { path: path.to_owned(), source }
     }
 
     pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
-        Error::Write {
-            path: path.to_owned(),
-            source,
-        }
+        Error::Write { path: path.to_owned(), source }
     }
 
     pub(crate) fn run(path: &Path, message: impl Into<String>) -> Self {
-        Error::Run {
-            path: path.to_owned(),
-            message: message.into(),
-        }
+        Error::Run { path: path.to_owned(), message: message.into() }
     }
 }
 
 /// `unknown` is not in `known`: one line that says so, with the nearest name when one is near.
 pub(crate) fn did_you_mean(unknown: &str, known: &[&str]) -> String {
-    let nearest = known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(unknown, name), *name))
-        .min();
+    let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(unknown, name), *name)).min();
     match nearest {
         Some((distance, name)) if distance <= 1 + name.len() / 3 => {
             format!("unknown name `{unknown}`; did you mean `{name}`?")

@@ -15,4 +15,9 @@ mod train;
 pub mod cli;
 
 pub use error::{Error, Result};
+pub use gpu::{
+    AdapterChoice, AdapterClass, AdapterFeatures, AdapterLimits, AdapterReport, Budget, Gpu, GpuOptions,
+    LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, adapters,
+};
+pub use graph::{Dim, Element, Graph, Initial, ParameterInfo, Shape, TensorType, Var};
 pub use wgpu;

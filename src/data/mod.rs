@@ -1,1 +1,20 @@
-//! To be written.
+//! Data sets: rows of features with a target each, read from files or made, and streamed as minibatches.
+//!
+//! [`load`] reads what a [`DataSpec`] names; [`Dataset::from_f32`] and [`Dataset::from_bytes`] take rows that an
+//! application holds already. A [`Schema`] says what the rows mean and is kept with a trained run, so that
+//! [`load_for_evaluation`] and [`load_for_prediction`] can check that other data fits it.
+
+mod csv;
+mod dataset;
+mod digits;
+mod files;
+mod idx;
+mod random;
+mod schema;
+mod source;
+mod stream;
+
+pub use dataset::{Dataset, Targets};
+pub use schema::{Encoding, Schema, Task};
+pub use source::{DataSpec, Split, TestSpec, load, load_for_evaluation, load_for_prediction};
+pub(crate) use stream::{Batch, Contents, Order, Position, Stream, StreamOptions};

@@ -1,1 +1,32 @@
-//! To be written.
+//! Everything that speaks to wgpu: adapters and their memory, devices, kernels, buffers and transfers.
+//!
+//! The rest of the engine plans against a [`Profile`], which is plain data; only what is here, and the
+//! replay of a plan, holds a device.
+
+mod adapter;
+mod buffer;
+mod device;
+mod fault;
+mod kernel;
+mod mapping;
+mod memory;
+mod profile;
+mod readback;
+mod staging;
+mod timer;
+mod transfer;
+
+#[cfg(test)]
+mod tests;
+
+pub use adapter::{AdapterChoice, AdapterFeatures, AdapterLimits, AdapterReport, MatrixShape, adapters};
+pub use device::{Gpu, GpuOptions};
+pub use memory::{Budget, MemoryHeap, MemoryLimit};
+pub use profile::{AdapterClass, LimitOverrides, Profile};
+
+pub(crate) use buffer::{Buffer, BufferUse};
+pub(crate) use kernel::{BindingKind, Kernel, KernelSource, Kernels};
+pub(crate) use memory::format_bytes;
+pub(crate) use readback::{Patience, ReadbackRing};
+pub(crate) use staging::{STAGING_SLOTS, StagedCopy, StagingRing, StagingSlot};
+pub(crate) use timer::GpuTimer;

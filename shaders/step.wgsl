@@ -1,0 +1,12 @@
+// What differs from step to step, the same for all kernels of a step; src/plan/step.rs is its twin.
+struct Step {
+    seed: vec2<u32>,
+    step: vec2<u32>,
+    // Rows of the micro-batch that are there; the others fill it up and weigh nothing.
+    valid_rows: u32,
+    // The weight of a row in the mean over the batch.
+    row_weight: f32,
+    reserved_0: u32,
+    reserved_1: u32,
+}
+@group(0) @binding(0) var<uniform> step: Step;

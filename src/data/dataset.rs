@@ -1,0 +1,382 @@
+//! Rows in memory or mapped from a file, read by index in the form in which the GPU takes them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use super::random::permutation;
+use super::schema::{Encoding, Schema, Task};
+use crate::{Error, Result};
+
+/// Rows of features with a target each.
+///
+/// Cloning and [`subset`](Dataset::subset) share the rows; nothing is copied.
+#[derive(Clone)]
+pub struct Dataset {
+    name: String,
+    schema: Arc<Schema>,
+    features: Arc<Features>,
+    targets: Arc<Targets>,
+    selection: Selection,
+}
+
+/// Rows of features one after the other, without padding.
+pub(super) enum Features {
+    Bytes(Bytes),
+    Floats(Vec<f32>),
+}
+
+/// Bytes from memory or from a mapped file, past its header.
+pub(super) enum Bytes {
+    Owned(Vec<u8>),
+    Mapped { map: Mmap, start: usize },
+}
+
+impl Bytes {
+    pub(super) fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Owned(bytes) => bytes,
+            Bytes::Mapped { map, start } => &map[*start..],
+        }
+    }
+}
+
+/// What each row is to be answered with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets {
+    /// A class for each row.
+    Labels(Vec<u32>),
+    /// Numbers, row after row.
+    Values(Vec<f32>),
+    /// Rows without an answer, to be predicted.
+    Absent,
+}
+
+impl Targets {
+    fn len(&self) -> usize {
+        match self {
+            Targets::Labels(labels) => labels.len(),
+            Targets::Values(values) => values.len(),
+            Targets::Absent => 0,
+        }
+    }
+}
+
+/// Which rows of the storage a data set has, in its order.
+#[derive(Clone)]
+enum Selection {
+    Range(Range<usize>),
+    Rows(Arc<[u32]>),
+}
+
+impl Selection {
+    fn len(&self) -> usize {
+        match self {
+            Selection::Range(range) => range.len(),
+            Selection::Rows(rows) => rows.len(),
+        }
+    }
+
+    /// The row of the storage that `row` is.
+    fn get(&self, row: usize) -> Option<usize> {
+        match self {
+            Selection::Range(range) => range.clone().nth(row),
+            Selection::Rows(rows) => rows.get(row).map(|stored| *stored as usize),
+        }
+    }
+
+    fn slice(&self, rows: Range<usize>) -> Selection {
+        match self {
+            Selection::Range(range) => Selection::Range(range.start + rows.start..range.start + rows.end),
+            Selection::Rows(stored) => Selection::Rows(stored[rows].into()),
+        }
+    }
+}
+
+impl Dataset {
+    /// A data set from floats in memory: `features` are rows of `feature_shape`, one after the other.
+    ///
+    /// # Errors
+    /// Lengths that do not fit each other, a label that is not below the count of classes, a value that is not
+    /// finite, no rows, or more than 2³²−1.
+    pub fn from_f32(
+        features: Vec<f32>,
+        feature_shape: &[usize],
+        task: Task,
+        targets: Targets,
+    ) -> Result<Self> {
+        if let Some(position) = features.iter().position(|value| !value.is_finite()) {
+            let message = format!("feature {position} is {}, not a finite number", features[position]);
+            return Err(Error::shape(OPERATION, message));
+        }
+        Self::from_memory(Features::Floats(features), feature_shape, Encoding::F32, task, targets)
+    }
+
+    /// A data set from bytes in memory, whose values are the bytes times `scale`: the GPU holds them as bytes
+    /// too and scales them where they are used.
+    ///
+    /// # Errors
+    /// As [`from_f32`](Dataset::from_f32).
+    pub fn from_bytes(
+        features: Vec<u8>,
+        feature_shape: &[usize],
+        scale: f32,
+        task: Task,
+        targets: Targets,
+    ) -> Result<Self> {
+        if !scale.is_finite() {
+            return Err(Error::shape(OPERATION, format!("the scale is {scale}, not a finite number")));
+        }
+        let features = Features::Bytes(Bytes::Owned(features));
+        Self::from_memory(features, feature_shape, Encoding::U8 { scale }, task, targets)
+    }
+
+    fn from_memory(
+        features: Features,
+        feature_shape: &[usize],
+        encoding: Encoding,
+        task: Task,
+        targets: Targets,
+    ) -> Result<Self> {
+        let schema = Schema {
+            feature_shape: feature_shape.to_vec(),
+            encoding,
+            feature_names: Vec::new(),
+            target_name: None,
+            task,
+        };
+        Self::new("memory", schema, features, targets)
+    }
+
+    /// A data set of rows that lie ready, checked against what `schema` says of them.
+    pub(super) fn new(name: &str, schema: Schema, features: Features, targets: Targets) -> Result<Self> {
+        let rows = count_rows(&schema, &features)?;
+        check_targets(&schema.task, &targets, rows)?;
+        Ok(Dataset {
+            name: name.to_owned(),
+            schema: Arc::new(schema),
+            features: Arc::new(features),
+            targets: Arc::new(targets),
+            selection: Selection::Range(0..rows),
+        })
+    }
+
+    /// The same rows as questions to a model of `task`, whatever answers stood beside them.
+    pub(super) fn without_targets(self, task: &Task) -> Self {
+        let schema = Schema { task: task.clone(), ..(*self.schema).clone() };
+        Dataset { schema: Arc::new(schema), targets: Arc::new(Targets::Absent), ..self }
+    }
+
+    /// A short name: that of the file or folder without its ending.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the rows mean.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Rows, at least one and below 2³².
+    pub fn rows(&self) -> usize {
+        self.selection.len()
+    }
+
+    /// Whether there are targets; only data that was read for prediction has none.
+    pub fn has_targets(&self) -> bool {
+        *self.targets != Targets::Absent
+    }
+
+    /// The features of one row as numbers, bytes scaled; none where there is no such row.
+    pub fn features(&self, row: usize) -> Option<Vec<f32>> {
+        let values = self.range_of(row, self.schema.features())?;
+        let scale = match self.schema.encoding {
+            Encoding::U8 { scale } => scale,
+            Encoding::F32 => 1.0,
+        };
+        Some(match &*self.features {
+            Features::Bytes(bytes) => {
+                bytes.as_slice()[values].iter().map(|byte| f32::from(*byte) * scale).collect()
+            }
+            Features::Floats(floats) => floats[values].to_vec(),
+        })
+    }
+
+    /// The class of one row; none where there is no such row or its target is no class.
+    pub fn label(&self, row: usize) -> Option<u32> {
+        match &*self.targets {
+            Targets::Labels(labels) => labels.get(self.selection.get(row)?).copied(),
+            _ => None,
+        }
+    }
+
+    /// The target numbers of one row; none where there is no such row or its target is a class.
+    pub fn values(&self, row: usize) -> Option<&[f32]> {
+        let width = self.schema.task.width();
+        match &*self.targets {
+            Targets::Values(values) => values.get(self.range_of(row, width)?),
+            _ => None,
+        }
+    }
+
+    /// Bytes that the features of one row take on the GPU.
+    pub fn features_bytes_per_row(&self) -> usize {
+        self.schema.features() * self.schema.encoding.bytes()
+    }
+
+    /// Bytes that the targets of one row take on the GPU: u32 labels or f32 values; 0 where there are none.
+    pub fn targets_bytes_per_row(&self) -> usize {
+        if self.has_targets() { self.schema.task.width() * size_of::<u32>() } else { 0 }
+    }
+
+    /// Copies rows as the GPU takes them: features as packed bytes or little-endian f32, targets as
+    /// little-endian u32 or f32, row after row without padding.
+    ///
+    /// # Errors
+    /// `features` and `targets` must have exactly the bytes per row times the indices; an index must be below
+    /// [`rows`](Dataset::rows).
+    pub fn copy_rows(&self, indices: &[u32], features: &mut [u8], targets: &mut [u8]) -> Result<()> {
+        let row_bytes = [self.features_bytes_per_row(), self.targets_bytes_per_row()];
+        let found = [features.len(), targets.len()];
+        if found != row_bytes.map(|bytes| bytes * indices.len()) {
+            let message =
+                format!("{} rows of {row_bytes:?} bytes do not fill {found:?} exactly", indices.len());
+            return Err(Error::shape("Dataset::copy_rows", message));
+        }
+        let (width, target_width) = (self.schema.features(), self.schema.task.width());
+        for (place, row) in indices.iter().enumerate() {
+            let row = self.selection.get(*row as usize).ok_or_else(|| {
+                Error::shape("Dataset::copy_rows", format!("there is no row {row}, only {}", self.rows()))
+            })?;
+            let out = &mut features[place * row_bytes[0]..][..row_bytes[0]];
+            match &*self.features {
+                Features::Bytes(bytes) => out.copy_from_slice(&bytes.as_slice()[row * width..][..width]),
+                Features::Floats(floats) => {
+                    copy_words(floats[row * width..][..width].iter().map(|x| x.to_le_bytes()), out);
+                }
+            }
+            let out = &mut targets[place * row_bytes[1]..][..row_bytes[1]];
+            match &*self.targets {
+                Targets::Labels(labels) => out.copy_from_slice(&labels[row].to_le_bytes()),
+                Targets::Values(values) => {
+                    let values = &values[row * target_width..][..target_width];
+                    copy_words(values.iter().map(|x| x.to_le_bytes()), out);
+                }
+                Targets::Absent => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Some of the rows, in their order.
+    ///
+    /// # Errors
+    /// A range that is empty or goes beyond the rows.
+    pub fn subset(&self, rows: Range<usize>) -> Result<Self> {
+        if rows.is_empty() || rows.end > self.rows() {
+            let message = format!("rows {rows:?} are none of the {} rows", self.rows());
+            return Err(Error::shape("Dataset::subset", message));
+        }
+        Ok(Dataset { selection: self.selection.slice(rows), ..self.clone() })
+    }
+
+    /// Splits the rows at random: first the larger rest, then `fraction` of them (rounded, at least one row of
+    /// each), both in the order that they have here.
+    ///
+    /// # Errors
+    /// A fraction that is not between 0 and 1, or a single row.
+    pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self)> {
+        if !(fraction > 0.0 && fraction < 1.0) {
+            return Err(Error::setting("test", format!("a fraction of {fraction} is not between 0 and 1")));
+        }
+        if self.rows() < 2 {
+            return Err(Error::setting("test", format!("{} has a single row, nothing to split", self.name)));
+        }
+        let taken = ((self.rows() as f64 * fraction).round() as usize).clamp(1, self.rows() - 1);
+        let mut order = Vec::new();
+        permutation(&mut order, self.rows() as u32, seed, SPLIT);
+        let part = |rows: &mut [u32]| {
+            rows.sort_unstable();
+            let stored = rows.iter().filter_map(|row| self.selection.get(*row as usize));
+            let selection = Selection::Rows(stored.map(|row| row as u32).collect());
+            Dataset { selection, ..self.clone() }
+        };
+        let (second, first) = order.split_at_mut(taken);
+        Ok((part(first), part(second)))
+    }
+
+    /// Where the `width` values of a row lie in the storage.
+    fn range_of(&self, row: usize, width: usize) -> Option<Range<usize>> {
+        let row = self.selection.get(row)?;
+        Some(row * width..(row + 1) * width)
+    }
+}
+
+const OPERATION: &str = "data set from memory";
+
+/// The stream of random numbers that splits; epochs count up from 0 and never reach it.
+const SPLIT: u64 = u64::MAX;
+
+fn copy_words(words: impl Iterator<Item = [u8; 4]>, out: &mut [u8]) {
+    for (out, word) in out.chunks_exact_mut(4).zip(words) {
+        out.copy_from_slice(&word);
+    }
+}
+
+/// How many rows the features are.
+fn count_rows(schema: &Schema, features: &Features) -> Result<usize> {
+    let wrong = |message: String| Err(Error::shape(OPERATION, message));
+    let values = match features {
+        Features::Bytes(bytes) => bytes.as_slice().len(),
+        Features::Floats(floats) => floats.len(),
+    };
+    let shape = &schema.feature_shape;
+    let width = shape.iter().try_fold(1usize, |product, dimension| product.checked_mul(*dimension));
+    let Some(width) = width.filter(|width| *width > 0) else {
+        return wrong(format!("a row cannot have the shape {shape:?}"));
+    };
+    if values == 0 || values % width != 0 {
+        return wrong(format!("{values} features are not one or more rows of {shape:?} = {width}"));
+    }
+    let rows = values / width;
+    if u32::try_from(rows).is_err() {
+        return wrong(format!("{rows} rows are more than 2³²−1, the most that a row index can name"));
+    }
+    Ok(rows)
+}
+
+fn check_targets(task: &Task, targets: &Targets, rows: usize) -> Result<()> {
+    let wrong = |message: String| Err(Error::shape(OPERATION, message));
+    match (task, targets) {
+        (_, Targets::Absent) => return Ok(()),
+        (Task::Classes { count, names }, Targets::Labels(labels)) => {
+            if !names.is_empty() && names.len() != *count {
+                return wrong(format!("{} names for {count} classes", names.len()));
+            }
+            if let Some((row, label)) = first_label_beyond(labels, *count) {
+                return wrong(format!("the label of row {row} is {label}, beyond the {count} classes"));
+            }
+        }
+        (Task::Values { width: 0 }, _) => return wrong("a target needs at least one number".to_owned()),
+        (Task::Values { .. }, Targets::Values(values)) => {
+            if let Some(position) = values.iter().position(|value| !value.is_finite()) {
+                return wrong(format!("target {position} is {}, not a finite number", values[position]));
+            }
+        }
+        _ => return wrong("a task of classes needs labels, a task of values needs values".to_owned()),
+    }
+    if Some(targets.len()) != rows.checked_mul(task.width()) {
+        return wrong(format!(
+            "{rows} rows with {} targets each have {} targets",
+            task.width(),
+            targets.len()
+        ));
+    }
+    Ok(())
+}
+
+/// The first row whose label is not below `count`, and that label.
+pub(super) fn first_label_beyond(labels: &[u32], count: usize) -> Option<(usize, u32)> {
+    labels.iter().copied().enumerate().find(|(_, label)| *label as usize >= count)
+}

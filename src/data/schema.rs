@@ -1,0 +1,139 @@
+//! What the rows of a data set mean, apart from the rows themselves.
+
+use serde::{Deserialize, Serialize};
+
+/// What a data set's rows hold: kept with a trained run, so that other data can be checked against it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Schema {
+    /// Shape of one row's features, `[64]` or `[28, 28]`; rows are stored flat, last dimension fastest.
+    pub feature_shape: Vec<usize>,
+    /// How a feature is stored.
+    pub encoding: Encoding,
+    /// A name for each feature, or none where they are pixels of a picture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub feature_names: Vec<String>,
+    /// The name of the target column, where there are columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_name: Option<String>,
+    /// What is to be learned.
+    pub task: Task,
+}
+
+/// How features are stored, on the host and on the GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// Bytes; a feature's value is the byte times `scale`, computed on the GPU.
+    U8 {
+        /// 1/255 for pixels that are to lie between 0 and 1.
+        scale: f32,
+    },
+    /// 32-bit floats.
+    F32,
+}
+
+impl Encoding {
+    /// Bytes that one feature takes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Encoding::U8 { .. } => 1,
+            Encoding::F32 => 4,
+        }
+    }
+
+    fn describe(self) -> String {
+        match self {
+            Encoding::U8 { scale } => format!("bytes scaled by {scale}"),
+            Encoding::F32 => "32-bit floats".to_owned(),
+        }
+    }
+}
+
+/// What the targets are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Each row belongs to one class.
+    Classes {
+        /// Labels are below this.
+        count: usize,
+        /// A name for each class; none where the labels are names enough.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        names: Vec<String>,
+    },
+    /// Each row has `width` numbers.
+    Values {
+        /// Numbers a row.
+        width: usize,
+    },
+}
+
+impl Task {
+    /// `count` classes without names.
+    pub fn classes(count: usize) -> Self {
+        Task::Classes { count, names: Vec::new() }
+    }
+
+    /// Columns of targets a row: one label, or the numbers.
+    pub fn width(&self) -> usize {
+        match self {
+            Task::Classes { .. } => 1,
+            Task::Values { width } => *width,
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Task::Classes { count, names } if names.is_empty() => format!("one of {count} classes"),
+            Task::Classes { count, .. } => format!("one of {count} named classes"),
+            Task::Values { width: 1 } => "a number".to_owned(),
+            Task::Values { width } => format!("{width} numbers"),
+        }
+    }
+}
+
+impl Schema {
+    /// Features a row: the product of the shape.
+    pub fn features(&self) -> usize {
+        self.feature_shape.iter().product()
+    }
+
+    /// Why rows of `other` cannot be given to a model that was made for this schema, if they cannot.
+    pub(super) fn why_unlike(&self, other: &Schema) -> Option<String> {
+        if self.features() != other.features() {
+            return Some(format!(
+                "has {} features a row, the model takes {}",
+                other.features(),
+                self.features()
+            ));
+        }
+        if self.encoding != other.encoding {
+            return Some(format!(
+                "its features are {}, the model takes {}",
+                other.encoding.describe(),
+                self.encoding.describe()
+            ));
+        }
+        (self.task != other.task).then(|| {
+            format!("its target is {}, the model gives {}", other.task.describe(), self.task.describe())
+        })
+    }
+}
+
+/// What rows are read for: it decides what is made of their targets.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose<'a> {
+    /// A new model: the file says what the target is, which of its columns if there are columns.
+    Train { target: Option<&'a str> },
+    /// A model with this schema; targets are needed.
+    Evaluate(&'a Schema),
+    /// A model with this schema; targets are not looked at and need not be there.
+    Predict(&'a Schema),
+}
+
+/// The two parts that some sources come in; the others are the same for both.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    Train,
+    Test,
+}

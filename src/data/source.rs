@@ -1,0 +1,246 @@
+//! From what is typed to rows: the specifications of data sources, and loading what they name.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::dataset::{Dataset, Features, Targets};
+use super::random::Random;
+use super::schema::{Encoding, Part, Purpose, Schema, Task};
+use super::{csv, digits, files, idx};
+use crate::{Error, Result};
+
+/// Where rows come from, as `--data` says it.
+///
+/// | written | meaning |
+/// |---|---|
+/// | `digits` | the 1,797 digits of 8 × 8 pixels that are built in |
+/// | a folder | IDX files in MNIST's naming, `train-images-idx3-ubyte` or `….gz` and so on |
+/// | `*.csv`, `*.csv.gz` | a table with a header |
+/// | `random:ROWSxCOLS:CLASSES` | standard normal features, labels by a random linear rule |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataSpec {
+    /// The data set that is built in.
+    Digits,
+    /// A folder of IDX files.
+    Idx(PathBuf),
+    /// A table with a header: all columns are numbers, but the target may be text.
+    ///
+    /// The target is a class where its values are text, or are the integers 0 to k−1, each of them present and
+    /// 2k not more than the rows; else it is a number.
+    Csv(PathBuf),
+    /// Made rows, for benchmarks.
+    Random {
+        /// Rows, as many as classes at least.
+        rows: u32,
+        /// Features a row.
+        columns: u32,
+        /// Classes, at least two.
+        classes: u32,
+    },
+}
+
+const SUPPORTED: &str =
+    "known are `digits`, a folder of IDX files, a .csv or .csv.gz file, and `random:ROWSxCOLS:CLASSES`";
+
+impl FromStr for DataSpec {
+    type Err = Error;
+
+    /// Takes a specification apart; of the file system it only asks what is a folder.
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong =
+            |why: &str| Err(Error::setting("data", format!("{} {why}; {SUPPORTED}", files::quoted(text))));
+        let path = Path::new(text);
+        if text == "digits" {
+            return Ok(DataSpec::Digits);
+        }
+        if let Some(size) = text.strip_prefix("random:") {
+            return match parse_random(size) {
+                Some(spec) => Ok(spec),
+                None => wrong("does not say rows, columns and from 2 classes to as many as rows"),
+            };
+        }
+        if path.is_dir() {
+            return Ok(DataSpec::Idx(path.to_owned()));
+        }
+        let lower = text.to_ascii_lowercase();
+        if lower.ends_with(".csv") || lower.ends_with(".csv.gz") {
+            return Ok(DataSpec::Csv(path.to_owned()));
+        }
+        wrong(if path.exists() { "is of no known format" } else { "is no file or folder" })
+    }
+}
+
+fn parse_random(size: &str) -> Option<DataSpec> {
+    let (shape, classes) = size.split_once(':')?;
+    let (rows, columns) = shape.split_once('x')?;
+    let (rows, columns, classes) = (rows.parse().ok()?, columns.parse().ok()?, classes.parse().ok()?);
+    (columns > 0 && (2..=rows).contains(&classes)).then_some(DataSpec::Random { rows, columns, classes })
+}
+
+impl fmt::Display for DataSpec {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            DataSpec::Digits => f.write_str("digits"),
+            DataSpec::Idx(path) | DataSpec::Csv(path) => path.display().fmt(f),
+            DataSpec::Random { rows, columns, classes } => write!(f, "random:{rows}x{columns}:{classes}"),
+        }
+    }
+}
+
+/// Where the rows for testing come from, as `--test` says it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TestSpec {
+    /// Another source, written as for `--data`; of one with two parts, its test part.
+    Source(DataSpec),
+    /// A part of the training rows, taken at random: more than 0 % and less than 100 %, written `20%`.
+    Percent(f64),
+}
+
+impl FromStr for TestSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let Some(percent) = text.strip_suffix('%') else {
+            return Ok(TestSpec::Source(text.parse()?));
+        };
+        match percent.trim().parse() {
+            Ok(percent) if percent > 0.0 && percent < 100.0 => Ok(TestSpec::Percent(percent)),
+            _ => {
+                let message = format!("{} is no percentage between 0 and 100", files::quoted(text));
+                Err(Error::setting("test", message))
+            }
+        }
+    }
+}
+
+impl fmt::Display for TestSpec {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            TestSpec::Source(source) => source.fmt(f),
+            TestSpec::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+/// Rows for training and rows for testing; both have the same schema.
+pub struct Split {
+    /// What is learned from.
+    pub train: Dataset,
+    /// What is never learned from, where there is such a part.
+    pub test: Option<Dataset>,
+}
+
+/// Loads the rows to train on and, from `test` or else the source's own test part, the rows to test on.
+///
+/// `target` names the column to be learned of a source that has named columns (default: the last). `seed`
+/// decides which rows a percentage takes, and what made rows are.
+///
+/// # Errors
+/// What cannot be read or is wrong in a file, naming the file, row and column.
+pub fn load(spec: &DataSpec, target: Option<&str>, test: Option<&TestSpec>, seed: u64) -> Result<Split> {
+    let whole = read(spec, Part::Train, Purpose::Train { target }, seed)?;
+    let (train, test) = match test {
+        Some(TestSpec::Percent(percent)) => {
+            let (train, test) = whole.split(percent / 100.0, seed)?;
+            (train, Some(test))
+        }
+        Some(TestSpec::Source(source)) => {
+            let test = load_for_evaluation(source, whole.schema(), seed)?;
+            (whole, Some(test))
+        }
+        None if matches!(spec, DataSpec::Digits | DataSpec::Idx(_)) => {
+            let test = load_for_evaluation(spec, whole.schema(), seed)?;
+            (whole, Some(test))
+        }
+        None => (whole, None),
+    };
+    Ok(Split { train, test })
+}
+
+/// Loads rows with targets for a model that was trained on rows of `schema`: the test part of a source that has
+/// one, else all rows. A table must have the same columns, in any order.
+///
+/// # Errors
+/// As [`load`], and rows or targets that the model does not fit.
+pub fn load_for_evaluation(spec: &DataSpec, schema: &Schema, seed: u64) -> Result<Dataset> {
+    read_fitting(spec, Purpose::Evaluate(schema), schema, seed)
+}
+
+/// Loads rows as [`load_for_evaluation`] does, but without their targets, which need not be there.
+///
+/// # Errors
+/// As [`load`], and rows that the model does not fit.
+pub fn load_for_prediction(spec: &DataSpec, schema: &Schema, seed: u64) -> Result<Dataset> {
+    read_fitting(spec, Purpose::Predict(schema), schema, seed)
+}
+
+fn read_fitting(spec: &DataSpec, purpose: Purpose, schema: &Schema, seed: u64) -> Result<Dataset> {
+    let dataset = read(spec, Part::Test, purpose, seed)?;
+    match schema.why_unlike(dataset.schema()) {
+        Some(message) => Err(Error::data(Path::new(&spec.to_string()), "", message)),
+        None => Ok(dataset),
+    }
+}
+
+fn read(spec: &DataSpec, part: Part, purpose: Purpose, seed: u64) -> Result<Dataset> {
+    if let (Purpose::Train { target: Some(target) }, false) = (purpose, matches!(spec, DataSpec::Csv(_))) {
+        let message = format!("{spec} has no columns with names, so {} cannot be one", files::quoted(target));
+        return Err(Error::setting("target", message));
+    }
+    let dataset = match spec {
+        DataSpec::Digits => digits::load(part),
+        DataSpec::Idx(folder) => idx::load(folder, part, purpose),
+        DataSpec::Csv(path) => csv::load(path, purpose),
+        DataSpec::Random { rows, columns, classes } => make(*rows, *columns, *classes, part, seed),
+    }?;
+    Ok(match purpose {
+        Purpose::Predict(schema) => dataset.without_targets(&schema.task),
+        _ => dataset,
+    })
+}
+
+/// The streams of random numbers behind made rows: both parts follow one rule but share no row.
+const RULE: u64 = 0;
+const TRAIN_ROWS: u64 = 1;
+const TEST_ROWS: u64 = 2;
+
+/// Features that a class looks at: few, so that the labels cost little beside the features.
+const FEATURES_OF_A_CLASS: usize = 8;
+
+/// Makes rows of standard normal features. A class scores a row by a weighted sum of some features, and the
+/// label is the class with the highest score.
+fn make(rows: u32, columns: u32, classes: u32, part: Part, seed: u64) -> Result<Dataset> {
+    let stream = match part {
+        Part::Train => TRAIN_ROWS,
+        Part::Test => TEST_ROWS,
+    };
+    let width = columns as usize;
+    let mut features: Vec<f32> = Vec::new();
+    let values = (rows as usize).saturating_mul(width);
+    features.try_reserve_exact(values).map_err(|_| {
+        Error::setting("data", format!("{rows} × {columns} random values do not fit into the memory"))
+    })?;
+    let mut random = Random::new(seed, stream);
+    features.extend(std::iter::repeat_with(|| random.normals()).flatten().take(values));
+
+    let mut random = Random::new(seed, RULE);
+    let rule: Vec<(usize, f32)> = (0..classes as usize * FEATURES_OF_A_CLASS)
+        .map(|_| (random.below(columns) as usize, random.normals()[0]))
+        .collect();
+    let label = |row: &[f32]| {
+        let score = |class: &[(usize, f32)]| class.iter().map(|(at, weight)| row[*at] * weight).sum::<f32>();
+        let scores = rule.chunks_exact(FEATURES_OF_A_CLASS).map(score).enumerate();
+        scores.max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(class, _)| class as u32)
+    };
+    let labels = features.chunks_exact(width).map(label).collect();
+    let schema = Schema {
+        feature_shape: vec![width],
+        encoding: Encoding::F32,
+        feature_names: Vec::new(),
+        target_name: None,
+        task: Task::classes(classes as usize),
+    };
+    let name = format!("random-{rows}x{columns}-{classes}");
+    Dataset::new(&name, schema, Features::Floats(features), Targets::Labels(labels))
+}

@@ -1,0 +1,166 @@
+//! A device to train on: opened with the adapter's real limits, or handed over by an app.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use wgpu::{Features, PollType, SubmissionIndex};
+
+use super::adapter::{self, AdapterChoice};
+use super::buffer::Account;
+use super::fault::{Faults, device_error, one_line};
+use super::memory::{Budget, MemoryLimit};
+use super::profile::{LimitOverrides, Profile};
+use crate::{Error, Result};
+
+/// Features that a device gets where its adapter has them; none is needed.
+const USEFUL: Features = Features::TIMESTAMP_QUERY.union(Features::SHADER_F16).union(Features::SUBGROUP);
+
+/// How to open a device.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Which adapter.
+    pub adapter: AdapterChoice,
+    /// What the run may take of its memory; without it, what is free now less a margin.
+    pub memory_limit: Option<MemoryLimit>,
+    /// Compile kernels with wgpu's runtime checks (slower; a way to tell a wrong index from a wrong sum).
+    pub checked: bool,
+    /// Limits lowered on purpose, for tests.
+    pub overrides: LimitOverrides,
+}
+
+/// A device with its queue, its [`Profile`] and its memory [`Budget`]. Clones are the same device.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    profile: Profile,
+    budget: Budget,
+    checked: bool,
+    faults: Faults,
+    pub(super) account: Arc<Account>,
+}
+
+impl Gpu {
+    /// Opens a device of its own.
+    ///
+    /// Errors: [`Error::Adapter`] when there is no such adapter or it does not open,
+    /// [`Error::Setting`] for a memory limit in percent where the adapter does not tell its memory.
+    pub fn new(options: &GpuOptions) -> Result<Self> {
+        let adapter = adapter::choose(&options.adapter)?;
+        let budget = Budget::of(&adapter, options.memory_limit)?;
+        let request = adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("downhill"),
+            required_features: adapter.features() & USEFUL,
+            required_limits: options.overrides.lower(adapter.limits()),
+            // Few, long-lived buffers: small blocks cost nothing and keep what is reserved near what is used.
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        });
+        let (device, queue) = pollster::block_on(request).map_err(|error| {
+            let name = adapter.get_info().name;
+            Error::Adapter(format!("cannot open the adapter `{name}`: {}", one_line(&error.to_string())))
+        })?;
+        let faults = Faults::watch(&device);
+        Ok(Self::assemble(adapter.get_info(), device, queue, budget, options.checked, faults))
+    }
+
+    /// Takes an app's own device, with the features and limits that the app gave it, and installs no
+    /// handlers on it: errors outside of this crate's own error scopes stay the app's.
+    ///
+    /// Errors: [`Error::Setting`] as for [`Gpu::new`].
+    pub fn from_wgpu(
+        adapter: &wgpu::Adapter,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        memory_limit: Option<MemoryLimit>,
+    ) -> Result<Self> {
+        let budget = Budget::of(adapter, memory_limit)?;
+        Ok(Self::assemble(adapter.get_info(), device, queue, budget, false, Faults::default()))
+    }
+
+    fn assemble(
+        info: wgpu::AdapterInfo,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        budget: Budget,
+        checked: bool,
+        faults: Faults,
+    ) -> Self {
+        let profile = Profile::of(&info, &device.limits(), device.features());
+        Self { device, queue, info, profile, budget, checked, faults, account: Arc::default() }
+    }
+
+    /// The wgpu device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// The wgpu queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.queue
+    }
+
+    /// The adapter's name, driver and backend.
+    pub fn adapter_info(&self) -> &wgpu::AdapterInfo {
+        &self.info
+    }
+
+    /// What the planner knows of this device.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// The memory that a run may take.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Whether kernels are compiled with runtime checks.
+    pub fn checked(&self) -> bool {
+        self.checked
+    }
+
+    /// Whether the device is sound: the first error that it met on its own, if any.
+    ///
+    /// Errors: [`Error::Device`]. A device that an app handed over reports to the app instead.
+    pub fn check(&self) -> Result<()> {
+        self.faults.check()
+    }
+
+    /// Runs `work` under error scopes; see [`super::fault::scoped`].
+    pub(crate) fn scoped<T>(&self, doing: &str, work: impl FnOnce() -> T) -> Result<T> {
+        let made = super::fault::scoped(&self.device, doing, work)?;
+        // A lost device makes invalid objects and tells no scope.
+        self.check()?;
+        Ok(made)
+    }
+
+    /// Submits what `encoder` recorded; the index is what [`Gpu::wait`] takes.
+    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) -> SubmissionIndex {
+        self.queue.submit([encoder.finish()])
+    }
+
+    /// Runs the callbacks of work that is done, and waits for nothing.
+    pub(crate) fn poll(&self) -> Result<()> {
+        self.poll_with(PollType::Poll)
+    }
+
+    /// Waits until `submission` is done and its callbacks have run.
+    pub(crate) fn wait(&self, submission: &SubmissionIndex) -> Result<()> {
+        self.poll_with(PollType::Wait { submission_index: Some(submission.clone()), timeout: None })
+    }
+
+    fn poll_with(&self, kind: PollType) -> Result<()> {
+        let doing = "waiting for submitted work";
+        // wgpu 30's `Device::poll` panics when the driver reports the device lost. There is no state of
+        // ours in there, and wgpu's own locks are released on the way up.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.device.poll(kind)));
+        self.check()?;
+        match polled {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(device_error(doing, one_line(&error.to_string()))),
+            Err(_) => Err(device_error(doing, "the device was lost")),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Operations without inputs: input slots, parameters, constants, and values made from an index or the step.
+
+use super::{Generated, Lowering, Op, Site, Source};
+use crate::graph::reference::{Array, StepContext, philox_uniform};
+use crate::graph::{Graph, Shape, TensorType, Var};
+use crate::{Error, Result};
+
+/// The vjp of everything that has no inputs.
+fn no_cotangents() -> Result<Vec<Option<Var>>> {
+    Ok(Vec::new())
+}
+
+/// A slot that the host (or a gather from resident data) fills before every step.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub name: String,
+    pub ty: TensorType,
+}
+
+impl Op for Input {
+    fn name(&self) -> &'static str {
+        "input"
+    }
+
+    fn infer(&self, _: &[&TensorType]) -> Result<TensorType> {
+        Ok(self.ty.clone())
+    }
+
+    fn reference(&self, _: &[&Array], shape: &[usize], step: &StepContext) -> Vec<f64> {
+        // A slot that the test did not fill shows as NaN, not as a plausible zero.
+        let missing = || vec![f64::NAN; shape.iter().product()];
+        step.inputs.get(&self.name).cloned().unwrap_or_else(missing)
+    }
+
+    fn vjp(&self, _: &mut Graph, _: &Site, _: Var) -> Result<Vec<Option<Var>>> {
+        no_cotangents()
+    }
+
+    fn jvp(&self, _: &mut Graph, _: &Site, _: &[Option<Var>]) -> Result<Option<Var>> {
+        Ok(None)
+    }
+
+    fn lower(&self) -> Lowering<'_> {
+        Lowering::Source(Source::Input(&self.name))
+    }
+}
+
+/// A named range of θ.
+#[derive(Debug)]
+pub(crate) struct Parameter {
+    /// Its number among the graph's parameters.
+    pub number: usize,
+    pub shape: Vec<usize>,
+}
+
+impl Op for Parameter {
+    fn name(&self) -> &'static str {
+        "parameter"
+    }
+
+    fn infer(&self, _: &[&TensorType]) -> Result<TensorType> {
+        if self.shape.contains(&0) {
+            let shape = Shape::from(&self.shape[..]);
+            return Err(Error::shape("parameter", format!("shape {shape} has no elements")));
+        }
+        Ok(TensorType::f32(Shape::from(&self.shape[..])))
+    }
+
+    fn reference(&self, _: &[&Array], shape: &[usize], step: &StepContext) -> Vec<f64> {
+        let missing = || vec![f64::NAN; shape.iter().product()];
+        step.theta.get(self.number).cloned().unwrap_or_else(missing)
+    }
+
+    fn vjp(&self, _: &mut Graph, _: &Site, _: Var) -> Result<Vec<Option<Var>>> {
+        no_cotangents()
+    }
+
+    fn jvp(&self, _: &mut Graph, _: &Site, _: &[Option<Var>]) -> Result<Option<Var>> {
+        Ok(None)
+    }
+
+    fn lower(&self) -> Lowering<'_> {
+        Lowering::Source(Source::Parameter(self.number))
+    }
+}
+
+/// A tensor that the kernel which reads it makes itself.
+#[derive(Debug)]
+pub(crate) struct Generate {
+    pub kind: Generated,
+    pub shape: Shape,
+}
+
+impl Generate {
+    fn value(&self, index: usize, shape: &[usize], step: &StepContext) -> f64 {
+        match self.kind {
+            Generated::Constant(value) => value,
+            Generated::Iota { axis } => {
+                let inner: usize = shape[axis + 1..].iter().product();
+                ((index / inner) % shape[axis]) as f64
+            }
+            Generated::Random { stream } => philox_uniform(step.seed, step.step, stream, index as u32),
+            Generated::RowMask => f64::from(index < step.valid_rows),
+            Generated::RowWeight if index < step.valid_rows => step.row_weight,
+            Generated::RowWeight => 0.0,
+        }
+    }
+}
+
+impl Op for Generate {
+    fn name(&self) -> &'static str {
+        "generate"
+    }
+
+    fn infer(&self, _: &[&TensorType]) -> Result<TensorType> {
+        Ok(TensorType::f32(self.shape.clone()))
+    }
+
+    fn reference(&self, _: &[&Array], shape: &[usize], step: &StepContext) -> Vec<f64> {
+        (0..shape.iter().product()).map(|index| self.value(index, shape, step)).collect()
+    }
+
+    fn vjp(&self, _: &mut Graph, _: &Site, _: Var) -> Result<Vec<Option<Var>>> {
+        no_cotangents()
+    }
+
+    fn jvp(&self, _: &mut Graph, _: &Site, _: &[Option<Var>]) -> Result<Option<Var>> {
+        Ok(None)
+    }
+
+    fn lower(&self) -> Lowering<'_> {
+        Lowering::Generated(self.kind)
+    }
+}

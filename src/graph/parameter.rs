@@ -1,0 +1,58 @@
+//! What a graph knows of a parameter: its name, its shape and its value at the start.
+
+use super::reference::philox_uniform;
+
+/// A named range of θ.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ParameterInfo {
+    /// Its name, as in the model's file.
+    pub name: String,
+    /// Its sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// Its value at the start.
+    pub initial: Initial,
+}
+
+/// The value of a parameter at the start.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum Initial {
+    /// The same number everywhere.
+    Constant(f64),
+    /// Uniform on (−bound, bound).
+    Uniform {
+        /// Half the width.
+        bound: f64,
+    },
+    /// Normal with mean 0.
+    Normal {
+        /// The standard deviation.
+        deviation: f64,
+    },
+}
+
+/// The stream numbers of initial values start here, away from those of dropout.
+const FIRST_STREAM: u32 = 0x8000_0000;
+
+impl ParameterInfo {
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The values at the start: a function of the seed, the parameter's number in the graph and the element.
+    pub fn initial_values(&self, seed: u64, number: usize) -> Vec<f32> {
+        let stream = FIRST_STREAM + number as u32;
+        let uniform = |draw: u64, index: usize| philox_uniform(seed, draw, stream, index as u32);
+        let value = |index: usize| match self.initial {
+            Initial::Constant(value) => value,
+            Initial::Uniform { bound } => bound * (2.0 * uniform(0, index) - 1.0),
+            Initial::Normal { deviation } => {
+                // Box and Muller (1958); 1 − u keeps the logarithm's argument above 0.
+                let radius = (-2.0 * (1.0 - uniform(0, index)).ln()).sqrt();
+                deviation * radius * (std::f64::consts::TAU * uniform(1, index)).cos()
+            }
+        };
+        (0..self.elements()).map(|index| value(index) as f32).collect()
+    }
+}

@@ -1,0 +1,431 @@
+//! The elementwise part of a kernel as WGSL: a stored node is a load, a view changes the index, and everything
+//! between is one expression.
+//!
+//! An index is a linear one into the node's own shape. A kernel computes one element at a time (`T` is `f32`) or
+//! four neighbours (`T` is `vec4<f32>`); then an index names the first of the four and is a multiple of four.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use crate::graph::ops::{Generated, Lowering, View};
+use crate::graph::{Element, Graph, Var};
+
+/// How many elements an invocation computes at once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) enum Width {
+    One,
+    Four,
+}
+
+impl Width {
+    pub fn lanes(self) -> usize {
+        match self {
+            Width::One => 1,
+            Width::Four => 4,
+        }
+    }
+
+    /// The WGSL type behind `T`.
+    pub fn alias(self) -> &'static str {
+        match self {
+            Width::One => "f32",
+            Width::Four => "vec4<f32>",
+        }
+    }
+}
+
+/// Whether the lanes of a value stand for neighbouring elements or all for the same one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lanes {
+    Neighbours,
+    Same,
+}
+
+/// A stored node as a kernel binds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Load {
+    pub var: Var,
+    /// Bound as vectors of four elements.
+    pub vectors: bool,
+}
+
+/// What is known of an index variable: `name / size` and `name % size` exist under names of their own.
+#[derive(Clone)]
+pub(crate) struct IndexFact {
+    pub name: &'static str,
+    pub size: usize,
+    pub quotient: &'static str,
+    pub remainder: &'static str,
+}
+
+/// Writes the expression of one kernel.
+pub(crate) struct Expression<'a> {
+    graph: &'a Graph,
+    batch: usize,
+    stored: &'a BTreeSet<Var>,
+    width: Width,
+    /// Integers are loaded as they are, where the kernel's result is integer.
+    raw: bool,
+    facts: Vec<IndexFact>,
+    /// The node that the kernel has computed already, and its name.
+    anchor: Option<(Var, &'static str)>,
+    first_binding: usize,
+    pub loads: Vec<Load>,
+    pub functions: BTreeSet<&'static str>,
+    statements: String,
+    /// Values by node, index and lanes, and texts that have a name.
+    known: BTreeMap<(Var, String, Lanes), String>,
+    named: BTreeMap<String, String>,
+    names: usize,
+}
+
+impl<'a> Expression<'a> {
+    pub fn new(
+        graph: &'a Graph,
+        batch: usize,
+        stored: &'a BTreeSet<Var>,
+        width: Width,
+        first_binding: usize,
+    ) -> Self {
+        Expression {
+            graph,
+            batch,
+            stored,
+            width,
+            raw: false,
+            facts: Vec::new(),
+            anchor: None,
+            first_binding,
+            loads: Vec::new(),
+            functions: BTreeSet::new(),
+            statements: String::new(),
+            known: BTreeMap::new(),
+            named: BTreeMap::new(),
+            names: 0,
+        }
+    }
+
+    pub fn with_facts(mut self, facts: Vec<IndexFact>) -> Self {
+        self.facts = facts;
+        self
+    }
+
+    pub fn with_anchor(mut self, anchor: Var, name: &'static str) -> Self {
+        self.anchor = Some((anchor, name));
+        self
+    }
+
+    pub fn raw(mut self) -> Self {
+        self.raw = true;
+        self
+    }
+
+    /// The statements so far, which are then forgotten, names included: the next value stands in another scope.
+    pub fn take_statements(&mut self) -> String {
+        self.known.clear();
+        self.named.clear();
+        std::mem::take(&mut self.statements)
+    }
+
+    /// The value of `var` at `index`; `None` where four neighbours cannot be had at once.
+    pub fn value(&mut self, var: Var, index: &str) -> Option<String> {
+        self.at(var, index, Lanes::Neighbours)
+    }
+
+    /// The bindings as declarations; the kernel's own binding numbers start at `first_binding`.
+    pub fn declarations(&self) -> String {
+        let mut text = String::new();
+        for (slot, load) in self.loads.iter().enumerate() {
+            let ty = storage_type(self.graph.element(load.var), load.vectors);
+            let binding = self.first_binding + slot;
+            let _ =
+                writeln!(text, "@group(0) @binding({binding}) var<storage, read> b{binding}: array<{ty}>;");
+        }
+        for functions in &self.functions {
+            text.push_str(functions);
+        }
+        text
+    }
+
+    fn at(&mut self, var: Var, index: &str, lanes: Lanes) -> Option<String> {
+        if let Some((_, name)) = self.anchor.filter(|(anchor, _)| *anchor == var) {
+            return Some(name.to_owned());
+        }
+        let key = (var, index.to_owned(), lanes);
+        if let Some(name) = self.known.get(&key) {
+            return Some(name.clone());
+        }
+        let text = self.compute(var, index, lanes)?;
+        let name = self.name(&text);
+        self.known.insert(key, name.clone());
+        Some(name)
+    }
+
+    fn compute(&mut self, var: Var, index: &str, lanes: Lanes) -> Option<String> {
+        let graph = self.graph;
+        let node = graph.node(var);
+        let lowering = node.op.lower();
+        if self.stored.contains(&var) || matches!(lowering, Lowering::Source(_)) {
+            return Some(self.load(var, index, lanes));
+        }
+        match lowering {
+            Lowering::Generated(kind) => self.generated(kind, var, index, lanes),
+            Lowering::Pointwise { expression, functions } => {
+                if !functions.is_empty() {
+                    self.functions.insert(functions);
+                }
+                let mut text = expression.to_owned();
+                for (slot, &input) in ["{a}", "{b}", "{c}"].iter().zip(&node.inputs) {
+                    let value = self.at(input, index, lanes)?;
+                    text = text.replace(slot, &value);
+                }
+                Some(text)
+            }
+            Lowering::View(View::Reshape) => self.at(node.inputs[0], index, lanes),
+            Lowering::View(View::Pad { axis, before }) => self.pad(var, axis, before, index, lanes),
+            Lowering::View(view) => self.view(var, view, index, lanes),
+            Lowering::Gather => self.gather(var, index, lanes),
+            // Such a node is always stored or the anchor: nothing else reaches this place.
+            Lowering::Source(_)
+            | Lowering::Reduce(_)
+            | Lowering::MatMul(_)
+            | Lowering::Row(_)
+            | Lowering::ScatterAdd => None,
+        }
+    }
+
+    /// A name for a computed value; short texts stand for themselves.
+    fn name(&mut self, text: &str) -> String {
+        let literal = text.strip_prefix("T(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(text);
+        if literal.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
+            return text.to_owned();
+        }
+        if let Some(name) = self.named.get(text) {
+            return name.clone();
+        }
+        let name = format!("v{}", self.names);
+        self.names += 1;
+        let _ = writeln!(self.statements, "        let {name} = {text};");
+        self.named.insert(text.to_owned(), name.clone());
+        name
+    }
+
+    fn binding(&mut self, load: Load) -> String {
+        let slot = self.loads.iter().position(|known| *known == load).unwrap_or_else(|| {
+            self.loads.push(load);
+            self.loads.len() - 1
+        });
+        format!("b{}", self.first_binding + slot)
+    }
+
+    fn load(&mut self, var: Var, index: &str, lanes: Lanes) -> String {
+        let element = self.graph.element(var);
+        let vectors = self.width == Width::Four && lanes == Lanes::Neighbours;
+        let buffer = self.binding(Load { var, vectors });
+        let convert = |text: String| match (self.raw, self.width) {
+            (true, _) => text,
+            (false, Width::One) => format!("f32({text})"),
+            (false, Width::Four) => format!("T({text})"),
+        };
+        match (element, vectors) {
+            (Element::F32, true) => format!("{buffer}[{index} / 4u]"),
+            (Element::F32, false) if self.width == Width::One => format!("{buffer}[{index}]"),
+            (Element::F32, false) => format!("T({buffer}[{index}])"),
+            (Element::U32, true) => convert(format!("{buffer}[{index} / 4u]")),
+            (Element::U32, false) if self.raw || self.width == Width::One => {
+                convert(format!("{buffer}[{index}]"))
+            }
+            (Element::U32, false) => format!("T(f32({buffer}[{index}]))"),
+            (Element::U8, true) => {
+                let bytes = "vec4<u32>(0u, 8u, 16u, 24u)";
+                convert(format!("((vec4<u32>({buffer}[{index} / 4u]) >> {bytes}) & vec4<u32>(255u))"))
+            }
+            (Element::U8, false) => {
+                let byte = format!("(({buffer}[{index} / 4u] >> (8u * ({index} % 4u))) & 255u)");
+                if self.width == Width::Four { format!("T(f32({byte}))") } else { convert(byte) }
+            }
+        }
+    }
+
+    fn generated(&mut self, kind: Generated, var: Var, index: &str, lanes: Lanes) -> Option<String> {
+        let neighbours = self.width == Width::Four && lanes == Lanes::Neighbours;
+        let per_element = |text: String| if neighbours { None } else { Some(format!("T({text})")) };
+        match kind {
+            Generated::Constant(value) => Some(format!("T({})", literal(value))),
+            Generated::Iota { axis } => {
+                let shape = self.graph.shape(var).resolve(self.batch);
+                let inner: usize = shape[axis + 1..].iter().product();
+                let along = self.quotient(index, inner);
+                let coordinate = self.remainder(&along, shape[axis]);
+                per_element(format!("f32({coordinate})"))
+            }
+            Generated::Random { stream } => {
+                self.functions.insert(include_str!("../../shaders/philox.wgsl"));
+                if neighbours {
+                    Some(format!("philox_uniform4({index} / 4u, {stream}u)"))
+                } else {
+                    per_element(format!("philox_uniform({index}, {stream}u)"))
+                }
+            }
+            Generated::RowMask => per_element(format!("select(0.0, 1.0, {index} < step.valid_rows)")),
+            Generated::RowWeight => {
+                per_element(format!("select(0.0, step.row_weight, {index} < step.valid_rows)"))
+            }
+        }
+    }
+
+    /// Expand, permute and slice: the index of the source from the coordinates of the result.
+    fn view(&mut self, var: Var, view: View, index: &str, lanes: Lanes) -> Option<String> {
+        let graph = self.graph;
+        let input = graph.node(var).inputs[0];
+        let (from, to) = (graph.shape(input).resolve(self.batch), graph.shape(var).resolve(self.batch));
+        let strides = strides(&from);
+        // The stride in the source of every axis of the result, and what is added to all.
+        let (along, start): (Vec<usize>, usize) = match view {
+            View::Expand => {
+                (from.iter().zip(&strides).map(|(&n, &s)| if n == 1 { 0 } else { s }).collect(), 0)
+            }
+            View::Permute(axes) => (axes.iter().map(|&axis| strides[axis]).collect(), 0),
+            View::Slice { axis, start } => (strides.clone(), start * strides[axis]),
+            View::Reshape | View::Pad { .. } => return None,
+        };
+        let runs = merge_axes(&to, &along);
+        let lanes = self.lanes_through(&runs, start, lanes)?;
+        let source = self.strided(index, &runs, start);
+        self.at(input, &source, lanes)
+    }
+
+    /// Four neighbours stay neighbours where the last run has stride 1, become one element where it has 0, and
+    /// cannot be had at once otherwise.
+    fn lanes_through(&self, runs: &[(usize, usize)], start: usize, lanes: Lanes) -> Option<Lanes> {
+        if self.width == Width::One || lanes == Lanes::Same {
+            return Some(lanes);
+        }
+        match runs.last() {
+            None | Some((_, 0)) if runs.len() <= 1 => Some(Lanes::Same),
+            Some((size, 0)) if size % 4 == 0 => Some(Lanes::Same),
+            Some((size, 1)) => {
+                let aligned = runs[..runs.len() - 1].iter().all(|(_, stride)| stride % 4 == 0);
+                (size % 4 == 0 && aligned && start % 4 == 0).then_some(Lanes::Neighbours)
+            }
+            _ => None,
+        }
+    }
+
+    /// start + Σ coordinate·stride, the coordinates taken from `index` run by run.
+    fn strided(&mut self, index: &str, runs: &[(usize, usize)], start: usize) -> String {
+        let mut terms = Vec::new();
+        let mut inner = 1;
+        for (position, &(size, stride)) in runs.iter().enumerate().rev() {
+            if stride != 0 {
+                let mut coordinate = self.quotient(index, inner);
+                if position > 0 {
+                    coordinate = self.remainder(&coordinate, size);
+                }
+                terms.push(if stride == 1 { coordinate } else { format!("{coordinate} * {stride}u") });
+            }
+            inner *= size;
+        }
+        if start > 0 {
+            terms.push(format!("{start}u"));
+        }
+        match terms.len() {
+            0 => "0u".to_owned(),
+            1 => self.name(&terms[0]),
+            _ => self.name(&format!("({})", terms.join(" + "))),
+        }
+    }
+
+    fn pad(&mut self, var: Var, axis: usize, before: usize, index: &str, lanes: Lanes) -> Option<String> {
+        if self.width == Width::Four && lanes == Lanes::Neighbours {
+            return None;
+        }
+        let graph = self.graph;
+        let input = graph.node(var).inputs[0];
+        let (from, to) = (graph.shape(input).resolve(self.batch), graph.shape(var).resolve(self.batch));
+        let inner: usize = to[axis + 1..].iter().product();
+        let along = self.quotient(index, inner);
+        let coordinate = self.remainder(&along, to[axis]);
+        let outside = self.quotient(index, inner * to[axis]);
+        let within = self.remainder(index, inner);
+        let inside =
+            self.name(&format!("({coordinate} >= {before}u && {coordinate} < {}u)", before + from[axis]));
+        // Outside the range the first element is read and thrown away.
+        let moved = self.name(&format!("select(0u, {coordinate} - {before}u, {inside})"));
+        let source = self.name(&format!("(({outside} * {}u + {moved}) * {inner}u + {within})", from[axis]));
+        let value = self.at(input, &source, lanes)?;
+        Some(format!("select(T(0.0), {value}, {inside})"))
+    }
+
+    fn gather(&mut self, var: Var, index: &str, lanes: Lanes) -> Option<String> {
+        let graph = self.graph;
+        let [table, indices] = [0, 1].map(|i| super::fuse::storage(graph, graph.node(var).inputs[i]));
+        let shape = graph.shape(graph.node(var).inputs[0]).resolve(self.batch);
+        let width: usize = shape[1..].iter().product();
+        if self.width == Width::Four && lanes == Lanes::Neighbours && width % 4 != 0 {
+            return None;
+        }
+        let line = self.quotient(index, width);
+        let within = self.remainder(index, width);
+        let buffer = self.binding(Load { var: indices, vectors: false });
+        // An index past the end reads the last row instead of memory that is not the table's.
+        let row = self.name(&format!("min({buffer}[{line}], {}u)", shape[0] - 1));
+        let source = self.name(&format!("({row} * {width}u + {within})"));
+        Some(self.load(table, &source, lanes))
+    }
+
+    fn quotient(&mut self, index: &str, size: usize) -> String {
+        let fact = self.facts.iter().find(|fact| fact.name == index && fact.size == size);
+        match (fact, size, index) {
+            (_, 1, _) | (_, _, "0u") => index.to_owned(),
+            (Some(fact), _, _) => fact.quotient.to_owned(),
+            _ => self.name(&format!("{index} / {size}u")),
+        }
+    }
+
+    fn remainder(&mut self, index: &str, size: usize) -> String {
+        let fact = self.facts.iter().find(|fact| fact.name == index && fact.size == size);
+        match (fact, size, index) {
+            (_, 1, _) | (_, _, "0u") => "0u".to_owned(),
+            (Some(fact), _, _) => fact.remainder.to_owned(),
+            _ => self.name(&format!("{index} % {size}u")),
+        }
+    }
+}
+
+/// The WGSL type of a stored element, alone or by fours.
+pub(crate) fn storage_type(element: Element, vectors: bool) -> &'static str {
+    match (element, vectors) {
+        (Element::F32, false) => "f32",
+        (Element::F32, true) => "vec4<f32>",
+        // Four bytes are one word either way.
+        (Element::U8, _) | (Element::U32, false) => "u32",
+        (Element::U32, true) => "vec4<u32>",
+    }
+}
+
+/// A number as WGSL; infinities do not exist there and become the largest float.
+pub(crate) fn literal(value: f64) -> String {
+    let value = (value as f32).clamp(f32::MIN, f32::MAX);
+    let text = format!("{value:?}");
+    if text.contains(['.', 'e']) { text } else { format!("{text}.0") }
+}
+
+fn strides(shape: &[usize]) -> Vec<usize> {
+    (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect()
+}
+
+/// Axes (size, stride) with neighbours merged where they walk memory as one; axes of one element vanish.
+fn merge_axes(shape: &[usize], strides: &[usize]) -> Vec<(usize, usize)> {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for (&size, &stride) in shape.iter().zip(strides).filter(|(size, _)| **size != 1) {
+        match runs.last_mut() {
+            Some((outer, outer_stride)) if *outer_stride == size * stride => {
+                *outer *= size;
+                *outer_stride = stride;
+            }
+            _ => runs.push((size, stride)),
+        }
+    }
+    runs
+}

@@ -1,0 +1,69 @@
+//! The generators of WGSL, one file a kernel family. Each is pure text from plain data.
+//!
+//! Every kernel binds the step's uniform at 0, its own parameters at 1, what it reads from 2 on, and what it
+//! writes last.
+
+pub(crate) mod map;
+pub(crate) mod matmul;
+pub(crate) mod reduce;
+pub(crate) mod rows;
+pub(crate) mod scatter;
+
+use super::expression::Width;
+
+/// Where a kernel's reads begin.
+pub(crate) const FIRST_READ: usize = 2;
+
+/// Invocations of a one-dimensional workgroup.
+pub(crate) const WORKGROUP: usize = 64;
+
+/// The text that every kernel but the matmul begins with: the element type, the step and the parameters, which are
+/// `count` invocations or workgroups, `fold` of them along x, and `fields`.
+fn prologue(width: Width, fields: &[&str]) -> String {
+    let fields: String = fields.iter().map(|field| format!(" {field}: u32,")).collect();
+    format!(
+        "alias T = {};\n{}struct Params {{ count: u32, fold: u32,{fields} }}\n\
+         @group(0) @binding(1) var<uniform> p: Params;\n",
+        width.alias(),
+        include_str!("../../../shaders/step.wgsl"),
+    )
+}
+
+/// The declaration of what a kernel writes.
+fn output(binding: usize, ty: &str) -> String {
+    format!("@group(0) @binding({binding}) var<storage, read_write> result: array<{ty}>;\n")
+}
+
+/// The head of a kernel in which invocation `i` of `count` works alone.
+fn entry() -> String {
+    format!(
+        "@compute @workgroup_size({WORKGROUP})\n\
+         fn main(@builtin(global_invocation_id) id: vec3<u32>) {{\n    \
+             let i = id.x + id.y * p.fold;\n    \
+             if (i >= p.count) {{ return; }}\n"
+    )
+}
+
+/// The head of a kernel in which workgroup `i` of `count` works together, its invocations numbered by `lane`.
+fn cooperative_entry() -> String {
+    format!(
+        "@compute @workgroup_size({WORKGROUP})\n\
+         fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{\n    \
+             let i = group.x + group.y * p.fold;\n    \
+             if (i >= p.count) {{ return; }}\n"
+    )
+}
+
+/// Statements that leave in every lane the combination of all lanes' `value` (of type `ty`), by a tree in
+/// `memory`; `combine` joins `{a}` and `{b}`.
+fn combine_lanes(value: &str, memory: &str, combine: &str) -> String {
+    let joined =
+        combine.replace("{a}", &format!("{memory}[lane]")).replace("{b}", &format!("{memory}[lane + half]"));
+    format!(
+        "    {memory}[lane] = {value};\n    workgroupBarrier();\n    \
+         for (var half = {}u; half > 0u; half /= 2u) {{\n        \
+             if (lane < half) {{ {memory}[lane] = {joined}; }}\n        \
+             workgroupBarrier();\n    }}\n    {value} = {memory}[0];\n    workgroupBarrier();\n",
+        WORKGROUP / 2
+    )
+}

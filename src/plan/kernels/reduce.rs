@@ -1,0 +1,117 @@
+//! Sums and maxima over a block of axes, with the elementwise chain before as prologue and that behind as epilogue.
+//!
+//! The input is seen as [outer, extent, inner], the result as [outer, inner]. A long extent is cut into `parts`
+//! of `chunk` elements, each reduced on its own into [outer, parts, inner], and those reduced by a second
+//! dispatch: no atomics, always the same order. Either one invocation walks an element's part alone, or a
+//! workgroup shares it and joins its lanes by a tree.
+
+use super::{FIRST_READ, combine_lanes, cooperative_entry, entry, output, prologue};
+use crate::graph::ops::ReduceKind;
+use crate::graph::{Graph, Var};
+use crate::plan::expression::{Expression, IndexFact, Load, Width};
+use std::collections::BTreeSet;
+
+/// One dispatch of a reduction.
+pub(crate) struct ReduceKernel<'a> {
+    pub graph: &'a Graph,
+    pub batch: usize,
+    pub stored: &'a BTreeSet<Var>,
+    pub kind: ReduceKind,
+    /// What is reduced; `None` for the partial results of a first dispatch, which are bound as they are.
+    pub input: Option<Var>,
+    /// The reduction and the node that is stored, where an epilogue leads from one to the other.
+    pub epilogue: Option<(Var, Var)>,
+    /// Elements behind the reduced block.
+    pub inner: usize,
+    /// Whether a workgroup shares an element's part.
+    pub cooperative: bool,
+}
+
+/// A kernel's text, and what it reads: partial results first, where that is its input.
+pub(crate) struct Generated {
+    pub source: String,
+    pub loads: Vec<Load>,
+    pub width: Width,
+}
+
+impl ReduceKernel<'_> {
+    /// Four neighbouring columns at a time where that can be.
+    pub fn generate(&self) -> Option<Generated> {
+        let by_four =
+            if self.inner % 4 == 0 && !self.cooperative { self.of_width(Width::Four) } else { None };
+        by_four.or_else(|| self.of_width(Width::One))
+    }
+
+    fn of_width(&self, width: Width) -> Option<Generated> {
+        let partial = self.input.is_none();
+        let first = FIRST_READ + usize::from(partial);
+        let facts =
+            vec![IndexFact { name: "index", size: self.inner, quotient: "line", remainder: "column" }];
+        // The stored node is this kernel's own result, so here it is not a load.
+        let mut others = self.stored.clone();
+        if let Some((_, root)) = self.epilogue {
+            others.remove(&root);
+        }
+        let mut expression = Expression::new(self.graph, self.batch, &others, width, first).with_facts(facts);
+        let element = match self.input {
+            Some(var) => expression.value(var, "index")?,
+            None => format!("b{FIRST_READ}[index / {}u]", width.lanes()),
+        };
+        let before = expression.take_statements();
+        let (after, result) = match self.epilogue {
+            None => (String::new(), "total".to_owned()),
+            Some((anchor, root)) => {
+                expression = expression.with_anchor(anchor, "total");
+                let value = expression.value(root, "index")?;
+                (expression.take_statements(), value)
+            }
+        };
+        let loop_text = self.loop_text(width, &element, &before);
+        let mut source = prologue(width, &["extent", "inner", "parts", "chunk"]);
+        if partial {
+            source.push_str(&format!(
+                "@group(0) @binding({FIRST_READ}) var<storage, read> b{FIRST_READ}: array<T>;\n"
+            ));
+        }
+        source.push_str(&expression.declarations());
+        source.push_str(&output(first + expression.loads.len(), "T"));
+        source.push_str(&loop_text);
+        let store = format!(
+            "    {{\n        let line = i / columns;\n        let index = line * p.inner + column;\n\
+             {after}        result[i] = {result};\n    }}\n}}\n"
+        );
+        source.push_str(&if self.cooperative { format!("    if (lane == 0u) {store}") } else { store });
+        Some(Generated { source, loads: expression.loads, width })
+    }
+
+    fn loop_text(&self, width: Width, element: &str, statements: &str) -> String {
+        let (start, combine) = match self.kind {
+            ReduceKind::Sum => ("T(0.0)", "{a} + {b}"),
+            ReduceKind::Max => ("T(-3.4028234663852886e38)", "max({a}, {b})"),
+        };
+        let (head, first, stride) = match self.cooperative {
+            true => (
+                format!("var<workgroup> lanes: array<T, 64>;\n{}", cooperative_entry()),
+                "begin + lane",
+                "64u",
+            ),
+            false => (entry(), "begin", "1u"),
+        };
+        let step = combine.replace("{a}", "total").replace("{b}", element);
+        let joined = if self.cooperative { combine_lanes("total", "lanes", combine) } else { String::new() };
+        format!(
+            "{head}    let columns = p.inner / {lanes}u;\n    \
+             let column = (i % columns) * {lanes}u;\n    \
+             let part = (i / columns) % p.parts;\n    \
+             let outer = i / (columns * p.parts);\n    \
+             let begin = part * p.chunk;\n    \
+             let end = min(begin + p.chunk, p.extent);\n    \
+             var total = {start};\n    \
+             for (var r = {first}; r < end; r += {stride}) {{\n        \
+                 let line = outer * p.extent + r;\n        \
+                 let index = line * p.inner + column;\n\
+             {statements}        total = {step};\n    }}\n{joined}",
+            lanes = width.lanes(),
+        )
+    }
+}

@@ -1,0 +1,357 @@
+//! From fused groups to dispatches: which kernel, over what, how many workgroups.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::expression::{Expression, Load, Width};
+use super::fuse::{Group, fuse, storage};
+use super::kernels::reduce::ReduceKernel;
+use super::kernels::{FIRST_READ, WORKGROUP, map, rows, scatter};
+use super::{
+    Binding, Destination, Dispatch, Home, InputSlot, KernelText, Plan, Program, Tensor, ThetaLayout,
+};
+use crate::gpu::{AdapterClass, Profile, format_bytes};
+use crate::graph::ops::{Lowering, Reduce, RowKind, Source};
+use crate::graph::{Dim, Graph, Shape, Var};
+use crate::{Error, Result};
+
+/// Rows longer than this are shared by a workgroup on a GPU; on a software adapter, where workgroup memory and
+/// barriers cost more than they save, never.
+const LONG_ROW: usize = 128;
+
+/// Elements that one invocation (or lane) adds up alone; more would lose f32 digits and leave processors idle.
+const LONGEST_SUM: usize = 4096;
+
+/// Invocations that keep an adapter busy; a reduction to fewer elements is cut into parts.
+const BUSY: usize = 8192;
+
+/// Compiles all of `program` but the places in the arenas.
+pub(super) fn lower(program: &Program, profile: &Profile, batch: usize, theta: ThetaLayout) -> Result<Plan> {
+    let mut graph = program.graph.clone();
+    let outputs = own_outputs(&mut graph, &program.outputs)?;
+    let roots: Vec<Var> = outputs.keys().copied().collect();
+    let groups = fuse(&graph, &roots, profile.max_storage_buffers as usize).groups;
+    let stored = groups.iter().map(|group| group.root).collect();
+    let plan = Plan {
+        batch,
+        kernels: Vec::new(),
+        dispatches: Vec::new(),
+        tensors: Vec::new(),
+        inputs: Vec::new(),
+        results: vec![0; program.outputs.len()],
+        theta,
+        arena_slots: Vec::new(),
+        arenas: Vec::new(),
+    };
+    let mut lowerer =
+        Lowerer { graph: &graph, profile, batch, stored, homes: outputs, known: BTreeMap::new(), plan };
+    for group in &groups {
+        lowerer.group(group)?;
+    }
+    let results = lowerer.plan.tensors.iter().filter(|tensor| matches!(tensor.home, Home::Result(_))).count();
+    lowerer.plan.results.truncate(results);
+    Ok(lowerer.plan)
+}
+
+/// The nodes to store for the outputs, each with a home of its own. An output that is a source, that is wanted
+/// twice or that another node reads is copied: a kernel cannot read the buffer that it writes, and outputs share one.
+fn own_outputs(graph: &mut Graph, outputs: &[(Var, Destination)]) -> Result<BTreeMap<Var, Home>> {
+    let wanted: Vec<Var> = outputs.iter().map(|(var, _)| storage(graph, *var)).collect();
+    let read = graph.read_by_others(&wanted);
+    let mut homes = BTreeMap::new();
+    for (number, (&(_, destination), &var)) in outputs.iter().zip(&wanted).enumerate() {
+        let twins_before = wanted[..number].iter().filter(|&&other| other == var).count();
+        let wanted_again = wanted[number + 1..].contains(&var);
+        let is_source = matches!(graph.node(var).op.lower(), Lowering::Source(_));
+        let mut root = var;
+        if is_source || read.contains(&var) || wanted_again || twins_before > 0 {
+            // Equal nodes are one; each copy of the same node differs by one more leading 1 in its shape.
+            let mut dims = vec![Dim::Fixed(1); twins_before];
+            dims.extend(graph.shape(var).dims());
+            let another = graph.reshape(var, Shape(dims))?;
+            root = graph.copy(another)?;
+        }
+        let home = match destination {
+            Destination::Gradient(parameter) => Home::Gradient(parameter),
+            Destination::Result(number) => Home::Result(number),
+        };
+        homes.insert(root, home);
+    }
+    Ok(homes)
+}
+
+/// Workgroups along x and y for `groups` of them, and how many lie along x.
+pub(crate) fn fold_groups(groups: usize, profile: &Profile) -> ([u32; 2], u32) {
+    let most = profile.max_workgroups_per_dimension as usize;
+    let along_x = groups.clamp(1, most);
+    ([along_x as u32, groups.div_ceil(along_x) as u32], along_x as u32)
+}
+
+pub(super) struct Lowerer<'a> {
+    pub graph: &'a Graph,
+    pub profile: &'a Profile,
+    pub batch: usize,
+    pub stored: BTreeSet<Var>,
+    homes: BTreeMap<Var, Home>,
+    /// The tensor of every stored node met so far.
+    known: BTreeMap<Var, usize>,
+    pub plan: Plan,
+}
+
+impl Lowerer<'_> {
+    fn group(&mut self, group: &Group) -> Result<()> {
+        let graph = self.graph;
+        let Some(anchor) = group.anchor else { return self.map(group.root) };
+        match graph.node(anchor).op.lower() {
+            Lowering::MatMul(matmul) => self.matmul(matmul, anchor, group.root),
+            Lowering::Reduce(reduce) => self.reduce(reduce, anchor, group.root),
+            Lowering::Row(kind) => self.rows(kind, anchor),
+            _ => self.scatter_add(anchor),
+        }
+    }
+
+    fn map(&mut self, root: Var) -> Result<()> {
+        let kernel = map::map(self.graph, self.batch, &self.stored, root)
+            .ok_or_else(|| Error::shape(self.graph.node(root).op.name(), "the result cannot be stored"))?;
+        let invocations = self.elements(root) / kernel.width.lanes();
+        let reads = self.bind_loads(&kernel.loads)?;
+        let write = self.bind_result(root)?;
+        self.dispatch("map", kernel.source, reads, write, Grid::Invocations(invocations), &[])
+    }
+
+    fn reduce(&mut self, reduce: &Reduce, anchor: Var, root: Var) -> Result<()> {
+        let graph = self.graph;
+        let input = graph.node(anchor).inputs[0];
+        let (outer, extent, inner) = reduce.extents(&graph.shape(input).resolve(self.batch));
+        let cut = Cut::of(outer, extent, inner, self.profile.class);
+        let label = format!("{:?}", reduce.kind).to_lowercase();
+        let final_stage = Some((anchor, root));
+        let mut stage = ReduceKernel {
+            graph,
+            batch: self.batch,
+            stored: &self.stored.clone(),
+            kind: reduce.kind,
+            input: Some(input),
+            epilogue: if cut.parts == 1 { final_stage } else { None },
+            inner,
+            cooperative: cut.cooperative,
+        };
+        let fail = || Error::shape(reduce_name(reduce), "the operand cannot be computed in the kernel");
+        let kernel = stage.generate().ok_or_else(fail)?;
+        let outputs = outer * cut.parts * inner;
+        let reads = self.bind_loads(&kernel.loads)?;
+        let write = match cut.parts {
+            1 => self.bind_result(root)?,
+            _ => self.scratch(format!("{label} of parts"), outputs)?,
+        };
+        let fields = [extent, inner, cut.parts, cut.chunk];
+        let grid = cut.grid(outputs / kernel.width.lanes());
+        self.dispatch(&label, kernel.source, reads, write, grid, &fields)?;
+        if cut.parts == 1 {
+            return Ok(());
+        }
+        stage.input = None;
+        stage.epilogue = final_stage;
+        stage.cooperative = false;
+        let kernel = stage.generate().ok_or_else(fail)?;
+        let mut reads = vec![write];
+        reads.extend(self.bind_loads(&kernel.loads)?);
+        let write = self.bind_result(root)?;
+        let fields = [cut.parts, inner, 1, cut.parts];
+        let grid = Grid::Invocations(outer * inner / kernel.width.lanes());
+        self.dispatch(&label, kernel.source, reads, write, grid, &fields)
+    }
+
+    fn rows(&mut self, kind: RowKind, root: Var) -> Result<()> {
+        let graph = self.graph;
+        let inputs = &graph.node(root).inputs;
+        let shape = graph.shape(inputs[0]).resolve(self.batch);
+        let classes = *shape.last().unwrap_or(&1);
+        let count = self.elements(inputs[0]) / classes;
+        let cooperative = classes > LONG_ROW && self.profile.class != AdapterClass::Software;
+        let stored = self.stored.clone();
+        let mut reads = Vec::new();
+        for &input in inputs.iter().take(2) {
+            reads.push(self.bind_read(storage(graph, input))?);
+        }
+        let source = match inputs.get(2) {
+            None => rows::rows(kind, cooperative, None),
+            Some(&upstream) => {
+                let mut expression = Expression::new(graph, self.batch, &stored, Width::One, FIRST_READ + 2);
+                let value = expression
+                    .value(upstream, "i")
+                    .ok_or_else(|| Error::shape("cross-entropy gradient", "its factor cannot be computed"))?;
+                let statements = expression.take_statements();
+                reads.extend(self.bind_loads(&expression.loads)?);
+                rows::rows(kind, cooperative, Some((&expression, &statements, &value)))
+            }
+        };
+        let write = self.bind_result(root)?;
+        let grid = if cooperative { Grid::Workgroups(count) } else { Grid::Invocations(count) };
+        self.dispatch(graph.node(root).op.name(), source, reads, write, grid, &[classes])
+    }
+
+    fn scatter_add(&mut self, root: Var) -> Result<()> {
+        let graph = self.graph;
+        let [indices, updates] = [0, 1].map(|i| storage(graph, graph.node(root).inputs[i]));
+        let count = self.elements(indices);
+        let width = self.elements(updates) / count.max(1);
+        let reads = vec![self.bind_read(indices)?, self.bind_read(updates)?];
+        let write = self.bind_result(root)?;
+        let grid = Grid::Invocations(self.elements(root));
+        self.dispatch("scatter-add", scatter::scatter_add(), reads, write, grid, &[width, count])
+    }
+
+    pub fn elements(&self, var: Var) -> usize {
+        self.graph.shape(var).elements(self.batch)
+    }
+
+    pub fn bind_loads(&mut self, loads: &[Load]) -> Result<Vec<Binding>> {
+        loads.iter().map(|load| self.bind_read(load.var)).collect()
+    }
+
+    /// A stored node as a kernel reads it, whole.
+    pub fn bind_read(&mut self, var: Var) -> Result<Binding> {
+        let tensor = self.tensor(var)?;
+        if self.pieces(tensor) > 1 {
+            return Err(Error::DoesNotFit(format!(
+                "{} is larger than the {} that this adapter binds at once, and only a matmul reads it in pieces",
+                self.plan.tensors[tensor].label,
+                format_bytes(self.profile.max_binding_size)
+            )));
+        }
+        Ok(Binding { tensor, piece: 0 })
+    }
+
+    /// The memory of a result, whole.
+    pub fn bind_result(&mut self, root: Var) -> Result<Binding> {
+        self.bind_read(root)
+    }
+
+    /// Into how many pieces a tensor is cut.
+    pub fn pieces(&self, tensor: usize) -> usize {
+        match self.plan.tensors[tensor].home {
+            Home::Parameter(number) | Home::Gradient(number) => self.plan.theta.pieces[number].len(),
+            Home::Input(_) | Home::Result(_) | Home::Arena => 1,
+        }
+    }
+
+    /// The tensor of a stored node.
+    pub fn tensor(&mut self, var: Var) -> Result<usize> {
+        if let Some(&tensor) = self.known.get(&var) {
+            return Ok(tensor);
+        }
+        let node = self.graph.node(var);
+        let bytes = node.ty.element.bytes(self.elements(var));
+        let (home, name) = match node.op.lower() {
+            Lowering::Source(Source::Parameter(number)) => {
+                (Home::Parameter(number), self.graph.parameters()[number].name.clone())
+            }
+            Lowering::Source(Source::Input(name)) => {
+                let slot = InputSlot { name: name.to_owned(), ty: node.ty.clone() };
+                self.plan.inputs.push(slot);
+                (Home::Input(self.plan.inputs.len() - 1), name.to_owned())
+            }
+            _ => (self.homes.get(&var).copied().unwrap_or(Home::Arena), node.op.name().to_owned()),
+        };
+        if let Home::Result(number) = home {
+            self.plan.results[number] = bytes;
+        }
+        let label = format!("{name} {}", node.ty.shape);
+        let tensor = self.new_tensor(label, bytes, home)?;
+        self.known.insert(var, tensor);
+        Ok(tensor)
+    }
+
+    /// Floats that only the next dispatches need.
+    fn scratch(&mut self, label: String, floats: usize) -> Result<Binding> {
+        let tensor = self.new_tensor(label, 4 * floats as u64, Home::Arena)?;
+        Ok(Binding { tensor, piece: 0 })
+    }
+
+    fn new_tensor(&mut self, label: String, bytes: u64, home: Home) -> Result<usize> {
+        let whole = !matches!(home, Home::Parameter(_) | Home::Gradient(_));
+        if whole && bytes > self.profile.max_binding_size {
+            return Err(Error::DoesNotFit(format!(
+                "{label} takes {} at a micro-batch of {}, and this adapter binds at most {} at once; use a smaller \
+                 batch",
+                format_bytes(bytes),
+                self.batch,
+                format_bytes(self.profile.max_binding_size)
+            )));
+        }
+        self.plan.tensors.push(Tensor { label, bytes, home });
+        Ok(self.plan.tensors.len() - 1)
+    }
+
+    fn dispatch(
+        &mut self,
+        label: &str,
+        wgsl: String,
+        reads: Vec<Binding>,
+        write: Binding,
+        grid: Grid,
+        fields: &[usize],
+    ) -> Result<()> {
+        let (count, groups) = match grid {
+            Grid::Invocations(count) => (count, count.div_ceil(WORKGROUP)),
+            Grid::Workgroups(count) => (count, count),
+        };
+        let (groups, along_x) = fold_groups(groups, self.profile);
+        let fold = match grid {
+            Grid::Invocations(_) => along_x as usize * WORKGROUP,
+            Grid::Workgroups(_) => along_x as usize,
+        };
+        let mut params = vec![count as u32, fold as u32];
+        params.extend(fields.iter().map(|&field| field as u32));
+        self.push(label, wgsl, Dispatch { kernel: 0, reads, write, params, groups });
+        Ok(())
+    }
+
+    /// Appends a dispatch of the kernel `wgsl`, which is one kernel however often it is launched.
+    pub fn push(&mut self, label: &str, wgsl: String, dispatch: Dispatch) {
+        let reads = dispatch.reads.len();
+        let kernels = &mut self.plan.kernels;
+        let kernel = kernels.iter().position(|kernel| kernel.wgsl == wgsl).unwrap_or_else(|| {
+            kernels.push(KernelText { label: label.to_owned(), wgsl, reads });
+            kernels.len() - 1
+        });
+        self.plan.dispatches.push(Dispatch { kernel, ..dispatch });
+    }
+}
+
+/// What the `count` of a kernel counts.
+enum Grid {
+    Invocations(usize),
+    Workgroups(usize),
+}
+
+/// How a reduction is shared out.
+struct Cut {
+    parts: usize,
+    chunk: usize,
+    cooperative: bool,
+}
+
+impl Cut {
+    fn of(outer: usize, extent: usize, inner: usize, class: AdapterClass) -> Self {
+        let outputs = (outer * inner).max(1);
+        let cooperative =
+            inner == 1 && extent > LONG_ROW && outputs < BUSY && class != AdapterClass::Software;
+        let lanes = if cooperative { WORKGROUP } else { 1 };
+        // Enough parts to keep the adapter busy, none shorter than 64 elements a lane nor longer than the longest.
+        let wanted = (BUSY / (outputs * lanes)).max(1);
+        let at_most = extent.div_ceil(64 * lanes).max(1);
+        let at_least = extent.div_ceil(LONGEST_SUM * lanes).max(1);
+        let parts = wanted.min(at_most).max(at_least);
+        let chunk = extent.div_ceil(parts).max(1);
+        Cut { parts: extent.div_ceil(chunk).max(1), chunk, cooperative }
+    }
+
+    fn grid(&self, outputs: usize) -> Grid {
+        if self.cooperative { Grid::Workgroups(outputs) } else { Grid::Invocations(outputs) }
+    }
+}
+
+fn reduce_name(reduce: &Reduce) -> &'static str {
+    crate::graph::ops::Op::name(reduce)
+}

@@ -1,0 +1,249 @@
+//! A product of matrices as dispatches: operands as they lie, the epilogue behind it, and parameters that are cut
+//! into pieces because no binding holds them.
+
+use super::expression::{Expression, IndexFact, Width};
+use super::fuse::{MatrixOperand, matrix_operand};
+use super::kernels::matmul::{
+    Epilogue, FIRST_EPILOGUE_BINDING, Layout, MatmulParams, MatmulSpec, Operand, matmul_wgsl, tile_for,
+};
+use super::lower::{Lowerer, fold_groups};
+use super::{Binding, Dispatch};
+use crate::graph::Var;
+use crate::graph::ops::{Extents, MatMul};
+use crate::{Error, Result};
+
+/// One of the three matrices as it lies: rows of `columns` adjacent elements.
+struct Matrix {
+    tensor: usize,
+    columns: usize,
+    /// Elements from one batch entry to the next; 0 where all share one matrix.
+    stride: usize,
+}
+
+/// Part of one of the axes m, n, k, and the piece of a cut parameter that holds it.
+#[derive(Clone, Copy)]
+struct Block {
+    start: usize,
+    length: usize,
+    piece: usize,
+}
+
+/// A product with its axes cut into blocks: one dispatch for every combination.
+struct Product {
+    extents: Extents,
+    a: Matrix,
+    b: Matrix,
+    c: Matrix,
+    transposed: [bool; 2],
+    /// Which matrix is cut along m, n and k, if one is.
+    cut: [Option<Side>; 3],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    A,
+    B,
+    C,
+}
+
+const M: usize = 0;
+const N: usize = 1;
+const K: usize = 2;
+
+impl Lowerer<'_> {
+    pub(super) fn matmul(&mut self, matmul: &MatMul, anchor: Var, root: Var) -> Result<()> {
+        let product = self.product(matmul, anchor, root)?;
+        let blocks = [M, N, K].map(|axis| self.blocks(&product, axis));
+        for m in &blocks[M] {
+            for n in &blocks[N] {
+                for (number, k) in blocks[K].iter().enumerate() {
+                    let last = number + 1 == blocks[K].len();
+                    let epilogue = (last && anchor != root).then_some((anchor, root));
+                    self.block(&product, [*m, *n, *k], number > 0, epilogue)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn product(&mut self, matmul: &MatMul, anchor: Var, root: Var) -> Result<Product> {
+        let graph = self.graph;
+        let inputs = &graph.node(anchor).inputs;
+        let shape = |var: Var| graph.shape(var).resolve(self.batch);
+        let extents = matmul.extents(&shape(inputs[0]), &shape(anchor));
+        let Extents { m, n, k, .. } = extents;
+        let operands = [
+            matrix_operand(graph, inputs[0], matmul.transpose_a),
+            matrix_operand(graph, inputs[1], matmul.transpose_b),
+        ];
+        let mut matrix = |operand: &MatrixOperand, rows: usize, columns: usize| -> Result<Matrix> {
+            let (rows, columns) = if operand.transposed { (columns, rows) } else { (rows, columns) };
+            let stride = if operand.shared { 0 } else { rows * columns };
+            Ok(Matrix { tensor: self.tensor(operand.stored)?, columns, stride })
+        };
+        let (a, b) = (matrix(&operands[0], m, k)?, matrix(&operands[1], k, n)?);
+        let c = Matrix { tensor: self.tensor(root)?, columns: n, stride: m * n };
+        let transposed = operands.map(|operand| operand.transposed);
+        let mut cut = [None; 3];
+        let cut_axes = [
+            (Side::A, &a, if transposed[0] { K } else { M }),
+            (Side::B, &b, if transposed[1] { N } else { K }),
+            (Side::C, &c, M),
+        ];
+        for (side, matrix, axis) in cut_axes {
+            if self.pieces(matrix.tensor) > 1 {
+                if cut[axis].is_some() || extents.batches > 1 {
+                    let label = &self.plan.tensors[matrix.tensor].label;
+                    return Err(Error::DoesNotFit(format!(
+                        "{label} is cut into pieces that this adapter can bind, and this matmul cannot follow the cut"
+                    )));
+                }
+                cut[axis] = Some(side);
+            }
+        }
+        Ok(Product { extents, a, b, c, transposed, cut })
+    }
+
+    /// The blocks of one axis: the pieces of the matrix that is cut along it, or the whole.
+    fn blocks(&self, product: &Product, axis: usize) -> Vec<Block> {
+        let Extents { m, n, k, .. } = product.extents;
+        let Some(side) = product.cut[axis] else {
+            return vec![Block { start: 0, length: [m, n, k][axis], piece: 0 }];
+        };
+        let matrix = product.matrix(side);
+        let (super::Home::Parameter(number) | super::Home::Gradient(number)) =
+            self.plan.tensors[matrix.tensor].home
+        else {
+            return Vec::new();
+        };
+        let pieces = self.plan.theta.pieces[number].iter().enumerate();
+        pieces
+            .map(|(number, piece)| Block {
+                start: piece.start / matrix.columns,
+                length: piece.elements / matrix.columns,
+                piece: number,
+            })
+            .collect()
+    }
+
+    fn block(
+        &mut self,
+        product: &Product,
+        blocks: [Block; 3],
+        accumulate: bool,
+        epilogue: Option<(Var, Var)>,
+    ) -> Result<()> {
+        let Extents { batches, .. } = product.extents;
+        let [m, n, k] = blocks;
+        let offset = |side: Side, rows: Block, columns: Block| product.offset(side, rows, columns);
+        let (a_rows, a_columns) = if product.transposed[0] { (k, m) } else { (m, k) };
+        let (b_rows, b_columns) = if product.transposed[1] { (n, k) } else { (k, n) };
+        let (a_offset, b_offset) = (offset(Side::A, a_rows, a_columns), offset(Side::B, b_rows, b_columns));
+        // The kernel counts C's elements from the whole matrix's first; a piece begins later.
+        let c_skipped = if product.cut[M] == Some(Side::C) { m.start * product.c.columns } else { 0 };
+        let operand = |kept: bool, matrix: &Matrix, offset: usize, length: usize| Operand {
+            layout: if kept { Layout::Kept } else { Layout::Summed },
+            vec4: [matrix.columns, matrix.stride, offset, length].iter().all(|number| number % 4 == 0),
+        };
+        let a = operand(product.transposed[0], &product.a, a_offset, a_columns.length);
+        let b = operand(!product.transposed[1], &product.b, b_offset, b_columns.length);
+        let four = [product.c.columns, n.start, n.length, c_skipped].iter().all(|number| number % 4 == 0);
+        let epilogue = self.epilogue(product, epilogue, four)?;
+        let tile = tile_for(self.profile.class, a.layout, b.layout, m.length, n.length);
+        let spec = MatmulSpec { a, b, tile, store_vec4: epilogue.four, accumulate };
+        let tiles_m = m.length.div_ceil(tile.workgroup_rows() as usize);
+        let tiles_n = n.length.div_ceil(tile.workgroup_columns() as usize);
+        let (groups, fold) = fold_groups(tiles_m * tiles_n * batches, self.profile);
+        let params = MatmulParams {
+            m: m.length as u32,
+            n: n.length as u32,
+            k: k.length as u32,
+            batch: batches as u32,
+            lda: product.a.columns as u32,
+            ldb: product.b.columns as u32,
+            ldc: product.c.columns as u32,
+            a_stride: product.a.stride as u32,
+            b_stride: product.b.stride as u32,
+            c_stride: product.c.stride as u32,
+            a_offset: a_offset as u32,
+            b_offset: b_offset as u32,
+            c_offset: 0u32.wrapping_sub(c_skipped as u32),
+            first_row: m.start as u32,
+            first_column: n.start as u32,
+            tiles_m: tiles_m as u32,
+            tiles_n: tiles_n as u32,
+            fold,
+        };
+        let binding = |side: Side, matrix: &Matrix| {
+            let axis = (0..3).find(|&axis| product.cut[axis] == Some(side));
+            Binding { tensor: matrix.tensor, piece: axis.map_or(0, |axis| blocks[axis].piece) }
+        };
+        let mut reads = vec![binding(Side::A, &product.a), binding(Side::B, &product.b)];
+        reads.extend(epilogue.reads);
+        let write = binding(Side::C, &product.c);
+        let output = FIRST_EPILOGUE_BINDING + reads.len() as u32 - 2;
+        let wgsl = matmul_wgsl(&spec, include_str!("../../shaders/step.wgsl"), &epilogue.text, output);
+        let params = bytemuck::cast_slice(&[params]).to_vec();
+        self.push("matmul", wgsl, Dispatch { kernel: 0, reads, write, params, groups });
+        Ok(())
+    }
+
+    /// The elementwise operations behind the product, four columns at a time where that can be.
+    fn epilogue(
+        &mut self,
+        product: &Product,
+        nodes: Option<(Var, Var)>,
+        four: bool,
+    ) -> Result<BoundEpilogue> {
+        let Some((anchor, root)) = nodes else {
+            return Ok(BoundEpilogue { text: Epilogue::default(), reads: Vec::new(), four });
+        };
+        let mut others = self.stored.clone();
+        others.remove(&root);
+        let graph = self.graph;
+        let widths = if four { &[Width::Four, Width::One][..] } else { &[Width::One][..] };
+        for &width in widths {
+            let mut expression =
+                Expression::new(graph, self.batch, &others, width, FIRST_EPILOGUE_BINDING as usize)
+                    .with_anchor(anchor, "value");
+            if product.extents.batches == 1 {
+                let size = product.c.columns;
+                let fact = IndexFact { name: "index", size, quotient: "row", remainder: "col" };
+                expression = expression.with_facts(vec![fact]);
+            }
+            let Some(value) = expression.value(root, "index") else { continue };
+            let text = Epilogue {
+                statements: expression.take_statements(),
+                declarations: expression.declarations(),
+                expression: value,
+            };
+            let reads = self.bind_loads(&expression.loads)?;
+            return Ok(BoundEpilogue { text, reads, four: width == Width::Four });
+        }
+        Err(Error::shape("matmul", "the operations behind it cannot be computed in the kernel"))
+    }
+}
+
+/// An epilogue and what it reads.
+struct BoundEpilogue {
+    text: Epilogue,
+    reads: Vec<Binding>,
+    four: bool,
+}
+
+impl Product {
+    fn matrix(&self, side: Side) -> &Matrix {
+        match side {
+            Side::A => &self.a,
+            Side::B => &self.b,
+            Side::C => &self.c,
+        }
+    }
+
+    /// Elements before the block in what is bound of an operand: a piece is bound alone, from its own first row.
+    fn offset(&self, side: Side, rows: Block, columns: Block) -> usize {
+        let own_rows = self.cut.iter().any(|cut| *cut == Some(side));
+        let skipped_rows = if own_rows { 0 } else { rows.start };
+        skipped_rows * self.matrix(side).columns + columns.start
+    }
+}

@@ -1,0 +1,28 @@
+//! The uniform that every kernel of a step shares; `shaders/step.wgsl` is its twin.
+
+/// What differs from step to step.
+#[derive(Clone, Copy, PartialEq, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct StepUniform {
+    pub seed: [u32; 2],
+    pub step: [u32; 2],
+    /// Rows of the micro-batch that are there; the others fill it up and weigh nothing.
+    pub valid_rows: u32,
+    /// The weight of a row in the mean over the batch.
+    pub row_weight: f32,
+    reserved: [u32; 2],
+}
+
+impl StepUniform {
+    /// The uniform of step `step` with `valid_rows` rows in the micro-batch, each weighing `row_weight`.
+    pub fn new(seed: u64, step: u64, valid_rows: usize, row_weight: f64) -> Self {
+        let halves = |value: u64| [value as u32, (value >> 32) as u32];
+        StepUniform {
+            seed: halves(seed),
+            step: halves(step),
+            valid_rows: valid_rows as u32,
+            row_weight: row_weight as f32,
+            reserved: [0; 2],
+        }
+    }
+}
