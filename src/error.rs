@@ -18,7 +18,12 @@ pub enum Error {
 
     /// The device was lost, or the driver refused something the plan had checked.
     #[error("the GPU device failed while {doing}: {message}")]
-    Device { doing: String, message: String },
+    Device {
+        /// What was being done.
+        doing: String,
+        /// What the driver or wgpu said.
+        message: String,
+    },
 
     /// The memory needed is more than the budget or one of the adapter's limits.
     #[error("{0}")]
@@ -26,27 +31,59 @@ pub enum Error {
 
     /// An operation of a graph was given shapes or types that it does not take.
     #[error("{operation}: {message}")]
-    Shape { operation: String, message: String },
+    Shape {
+        /// The operation's name.
+        operation: String,
+        /// What is wrong with its operands.
+        message: String,
+    },
 
     /// A setting has a value that cannot be used: a flag, a key of a file or an argument of a call.
     #[error("{name}: {message}")]
-    Setting { name: String, message: String },
+    Setting {
+        /// The setting's name.
+        name: String,
+        /// What is wrong with its value.
+        message: String,
+    },
 
-    /// A data file says something that cannot be right. `place` is a row, a column, a byte; it may be empty.
+    /// A data file says something that cannot be right.
     #[error("{}: {}{message}", path.display(), if place.is_empty() { String::new() } else { format!("{place}: ") })]
-    Data { path: PathBuf, place: String, message: String },
+    Data {
+        /// The file.
+        path: PathBuf,
+        /// A row, a column, a byte; may be empty.
+        place: String,
+        /// What is wrong there.
+        message: String,
+    },
 
     /// A file or folder could not be read.
     #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 
     /// A file or folder could not be written; what stood there before is untouched.
     #[error("cannot write {}: {source}", path.display())]
-    Write { path: PathBuf, source: std::io::Error },
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 
     /// A run folder or checkpoint is not one, or belongs to another run.
     #[error("{}: {message}", path.display())]
-    Run { path: PathBuf, message: String },
+    Run {
+        /// The folder or the file in it.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
 
     /// The loss became NaN or infinite.
     #[error("{0}")]

@@ -2,7 +2,7 @@
 
 #![warn(missing_docs)]
 
-mod data;
+pub mod data;
 mod error;
 mod gpu;
 mod graph;
@@ -20,4 +20,11 @@ pub use gpu::{
     LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, adapters,
 };
 pub use graph::{Dim, Element, Graph, Initial, ParameterInfo, Shape, TensorType, Var};
+pub use nn::{Activation, Initialisation, Layer, Loss, Mode, ModelSpec, linear, model_help};
+pub use optim::{Hyper, HyperKind, HyperRange, HyperValue, Optimizer, UPDATE_RULES, UpdateRule};
+pub use plan::memory::ByteCounts;
+pub use train::{
+    EpochRecord, Evaluation, Event, Length, NamedTensor, PlanReport, Predictions, Predictor, Resident,
+    Snapshot, StepRecord, TrainOptions, Trainer,
+};
 pub use wgpu;

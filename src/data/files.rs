@@ -12,7 +12,7 @@ pub(super) fn is_gzip(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
 }
 
-/// The bytes of a file, decoded where its name ends in `.gz`. Errors of later reads belong through
+/// The bytes of a file, decoded where its name ends in `.gz`. Errors of later reads are told by
 /// [`reading_failed`].
 pub(super) fn open(path: &Path) -> Result<Box<dyn Read>> {
     let file = File::open(path).map_err(|error| Error::read(path, error))?;
@@ -30,10 +30,15 @@ pub(super) fn reading_failed(path: &Path, error: io::Error) -> Error {
     }
 }
 
-/// Text from a file as a message can show it: quoted, on one line and not too long.
-pub(super) fn quoted(text: &str) -> String {
+/// Text of a user or a file as a message can show it: on one line and not too long.
+pub(super) fn shown(text: &str) -> String {
     const SHOWN: usize = 40;
-    let shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
-    let more = if text.chars().nth(SHOWN).is_some() { "…" } else { "" };
-    format!("`{shown}{more}`")
+    let shown = text.chars().take(SHOWN).flat_map(char::escape_debug);
+    let more = text.chars().nth(SHOWN).map(|_| '…');
+    shown.chain(more).collect()
+}
+
+/// [`shown`], in quotation marks.
+pub(super) fn quoted(text: &str) -> String {
+    format!("`{}`", shown(text))
 }

@@ -17,4 +17,4 @@ mod stream;
 pub use dataset::{Dataset, Targets};
 pub use schema::{Encoding, Schema, Task};
 pub use source::{DataSpec, Split, TestSpec, load, load_for_evaluation, load_for_prediction};
-pub(crate) use stream::{Batch, Contents, Order, Position, Stream, StreamOptions};
+pub(crate) use stream::{Batch, Contents, Order, Position, Stream, StreamOptions, batches_per_epoch};

@@ -27,7 +27,7 @@ pub enum DataSpec {
     /// A table with a header: all columns are numbers, but the target may be text.
     ///
     /// The target is a class where its values are text, or are the integers 0 to k−1, each of them present and
-    /// 2k not more than the rows; else it is a number.
+    /// 2k not more than the rows; else it is a number. There are at most 10,000 classes.
     Csv(PathBuf),
     /// Made rows, for benchmarks.
     Random {

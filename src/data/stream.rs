@@ -118,7 +118,7 @@ impl Layout {
     }
 }
 
-/// Batches a epoch has: the last may be short.
+/// Batches of an epoch, of which the last may be short. `batch` must not be zero.
 pub(crate) fn batches_per_epoch(rows: usize, batch: usize) -> usize {
     rows.div_ceil(batch)
 }

@@ -209,7 +209,7 @@ fn how_to_get_one() -> String {
         "install the GPU vendor's current driver"
     };
     match env::var("WGPU_BACKEND") {
-        Ok(backend) => format!("no adapter on the backend that WGPU_BACKEND={backend} asks for; {install}"),
+        Ok(backend) => format!("no adapter on WGPU_BACKEND={backend}; unset the variable, or {install}"),
         Err(_) => format!("no adapter that runs compute shaders; {install}"),
     }
 }
@@ -258,7 +258,8 @@ fn why_not(limits: &Limits, flags: DownlevelFlags) -> Option<String> {
         return Some("it has no compute shaders".to_owned());
     }
     let needed = Limits::defaults();
-    let rows: [(&str, fn(&Limits) -> u64); 6] = [
+    type Of = fn(&Limits) -> u64;
+    let rows: [(&str, Of); 6] = [
         ("bytes of a buffer", |limits| limits.max_buffer_size),
         ("bytes of a storage binding", |limits| limits.max_storage_buffer_binding_size),
         ("storage buffers per dispatch", |limits| limits.max_storage_buffers_per_shader_stage.into()),
@@ -318,9 +319,11 @@ fn adapter_features(adapter: &wgpu::Adapter) -> AdapterFeatures {
 mod tests {
     use super::*;
 
-    /// Reports like the first real one, with these names, kinds and lacks.
-    fn made_up(rows: &[(&str, &'static str, Option<&str>)]) -> Vec<AdapterReport> {
-        let pattern = adapters().swap_remove(0);
+    type Row = (&'static str, &'static str, Option<&'static str>);
+
+    /// Reports like a real one, with these names, kinds and lacks.
+    fn made_up(rows: &[Row]) -> Vec<AdapterReport> {
+        let pattern = report(0, &choose(&AdapterChoice::Best).unwrap_or_else(|error| panic!("{error}")));
         let row =
             |(index, (name, kind, why_not)): (usize, &(&str, &'static str, Option<&str>))| AdapterReport {
                 index,

@@ -181,7 +181,6 @@ fn a_kernel_that_does_not_compile_is_named_with_the_line() {
     for (label, wgsl, bindings, expected) in rows {
         let error = kernels.compile(&KernelSource { label, wgsl, bindings }).unwrap_err();
         let message = error.to_string();
-        println!("{message}");
         assert!(matches!(error, Error::Device { .. }), "{message}");
         assert!(message.contains(&format!("`{label}`")) && message.contains(expected), "{message}");
         assert_eq!(message.lines().count(), 1, "{message}");
@@ -296,6 +295,31 @@ fn a_worker_thread_feeds_many_steps_through_the_rings() {
     readback.collect(Patience::All, &mut check).unwrap();
     assert_eq!(collected, u64::from(STEPS));
     gpu.check().unwrap();
+}
+
+#[test]
+fn no_more_steps_are_in_flight_than_the_ring_has_slots() {
+    let gpu = default_gpu();
+    let [x, y] = ["x", "y"].map(|role| gpu.buffer(role, 4 << 20, BufferUse::Storage).unwrap());
+    let mut staging = StagingRing::new(&gpu, "staging", 4, STAGING_SLOTS).unwrap();
+    let mut readback = ReadbackRing::new(&gpu, "readback", 4, STAGING_SLOTS + 1).unwrap();
+    let mut finished = 0;
+    for step in 0..12 {
+        let slot = staging.acquire().unwrap();
+        // A slot that comes round again has been read: its step is done, and its reading is there.
+        readback.collect(Patience::None, |_, _| finished += 1).unwrap();
+        assert!(step - finished < STAGING_SLOTS, "at step {step} only {finished} are finished");
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        let copy = StagedCopy { from: 0, to: x.raw(), at: 0, bytes: 4 };
+        staging.record(slot, &mut encoder, [copy]);
+        record_affine(&gpu, &mut encoder, (&x, &y), (1 << 20) / 64, None).unwrap();
+        readback.record(&mut encoder, y.raw(), 0, 4, 0).unwrap();
+        let submission = gpu.submit(encoder);
+        staging.submitted(&submission);
+        readback.submitted(&submission);
+    }
+    readback.collect(Patience::All, |_, _| finished += 1).unwrap();
+    assert_eq!(finished, 12);
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub(crate) struct Needs {
     pub params: u64,
     /// Mapped memory between host and device.
     pub staging: u64,
+    /// What the run keeps besides: the optimizer's uniforms, results that wait to be read back.
+    pub other: u64,
 }
 
 /// Bytes by role.
@@ -88,7 +90,7 @@ impl Needs {
             activations: self.arenas.iter().sum(),
             data: self.inputs.values().sum(),
             staging: self.staging,
-            other: self.results + self.params + UNIFORM_BYTES,
+            other: self.results + self.params + UNIFORM_BYTES + self.other,
             total: 0,
         };
         counts.total = counts.theta

@@ -1,0 +1,145 @@
+//! What the targets of a table are: classes by name, classes by number, or numbers.
+
+use std::collections::HashMap;
+
+use super::number;
+use crate::data::dataset::Targets;
+use crate::data::files::{quoted, shown};
+use crate::data::schema::{Purpose, Task};
+use crate::error::did_you_mean;
+
+/// More different targets than this are identifiers or measurements, not classes.
+const MOST_CLASSES: usize = 10_000;
+
+/// The targets read so far and what they are taken for.
+pub(super) enum TargetColumn<'a> {
+    /// Numbers, for now: whether they are classes shows at the end, where that is not known.
+    Numbers {
+        values: Vec<f32>,
+        known: bool,
+    },
+    /// Labels that are the numbers themselves.
+    Labels {
+        labels: Vec<u32>,
+        count: usize,
+    },
+    /// Labels that number the names as they came, or as the model knows them.
+    Names {
+        labels: Vec<u32>,
+        numbers: HashMap<String, u32>,
+        known: Option<&'a [String]>,
+    },
+    Unread(&'a Task),
+}
+
+impl<'a> TargetColumn<'a> {
+    pub(super) fn new(purpose: Purpose<'a>) -> Self {
+        match purpose {
+            Purpose::Train { .. } => TargetColumn::Numbers { values: Vec::new(), known: false },
+            Purpose::Predict(schema) => TargetColumn::Unread(&schema.task),
+            Purpose::Evaluate(schema) => match &schema.task {
+                Task::Values { .. } => TargetColumn::Numbers { values: Vec::new(), known: true },
+                Task::Classes { count, names } if names.is_empty() => {
+                    TargetColumn::Labels { labels: Vec::new(), count: *count }
+                }
+                Task::Classes { names, .. } => TargetColumn::Names {
+                    labels: Vec::new(),
+                    numbers: names.iter().cloned().zip(0..).collect(),
+                    known: Some(names),
+                },
+            },
+        }
+    }
+
+    /// Takes the target of the next row, or says what is wrong with it.
+    pub(super) fn push(&mut self, text: &str) -> Result<(), String> {
+        match self {
+            TargetColumn::Numbers { values, known: false }
+                if values.is_empty() && text.parse::<f32>().is_err() =>
+            {
+                *self = TargetColumn::Names {
+                    labels: vec![0],
+                    numbers: HashMap::from([(text.to_owned(), 0)]),
+                    known: None,
+                };
+            }
+            TargetColumn::Numbers { values, .. } => values.push(number(text)?),
+            TargetColumn::Labels { labels, count } => match text.parse::<f64>() {
+                Ok(label) if label.fract() == 0.0 && (0.0..*count as f64).contains(&label) => {
+                    labels.push(label as u32)
+                }
+                _ => return Err(format!("{} is none of the {count} classes from 0 on", quoted(text))),
+            },
+            TargetColumn::Names { labels, numbers, known } => labels.push(label_of(text, numbers, *known)?),
+            TargetColumn::Unread(_) => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> (Task, Targets) {
+        match self {
+            TargetColumn::Numbers { values, known } => match count_classes(&values).filter(|_| !known) {
+                Some(count) => {
+                    let labels = values.into_iter().map(|label| label as u32).collect();
+                    (Task::classes(count), Targets::Labels(labels))
+                }
+                None => (Task::Values { width: 1 }, Targets::Values(values)),
+            },
+            TargetColumn::Labels { labels, count } => (Task::classes(count), Targets::Labels(labels)),
+            TargetColumn::Names { labels, known: Some(names), .. } => {
+                (Task::Classes { count: names.len(), names: names.to_vec() }, Targets::Labels(labels))
+            }
+            TargetColumn::Names { labels, numbers, known: None } => sort_names(labels, numbers),
+            TargetColumn::Unread(task) => (task.clone(), Targets::Absent),
+        }
+    }
+}
+
+/// The label of a class name; a new one where the names are not known yet.
+fn label_of(text: &str, numbers: &mut HashMap<String, u32>, known: Option<&[String]>) -> Result<u32, String> {
+    if let Some(label) = numbers.get(text) {
+        return Ok(*label);
+    }
+    if let Some(names) = known {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        return Err(format!("no such class: {}", did_you_mean(&shown(text), &names)));
+    }
+    if text.parse::<f32>().is_ok() {
+        return Err(format!("{} is a number, but the target of the first row is text", quoted(text)));
+    }
+    if numbers.len() == MOST_CLASSES {
+        return Err(format!("more than {MOST_CLASSES} different texts; is this the target column?"));
+    }
+    let label = numbers.len() as u32;
+    numbers.insert(text.to_owned(), label);
+    Ok(label)
+}
+
+/// Renumbers labels by the order of their names.
+fn sort_names(mut labels: Vec<u32>, numbers: HashMap<String, u32>) -> (Task, Targets) {
+    let mut sorted: Vec<(String, u32)> = numbers.into_iter().collect();
+    sorted.sort_unstable();
+    let mut place = vec![0; sorted.len()];
+    for (label, (_, number)) in (0..).zip(&sorted) {
+        place[*number as usize] = label;
+    }
+    labels.iter_mut().for_each(|label| *label = place[*label as usize]);
+    let names: Vec<String> = sorted.into_iter().map(|(name, _)| name).collect();
+    (Task::Classes { count: names.len(), names }, Targets::Labels(labels))
+}
+
+/// The number k of classes where all values are integers from 0 to k−1, each of these occurs, and so often that
+/// they can hardly be measurements: twice on average.
+fn count_classes(values: &[f32]) -> Option<usize> {
+    let most = MOST_CLASSES.min(values.len() / 2);
+    let mut seen = vec![false; most];
+    let mut count = 0;
+    for value in values {
+        if value.fract() != 0.0 || !(0.0..most as f32).contains(value) {
+            return None;
+        }
+        seen[*value as usize] = true;
+        count = count.max(*value as usize + 1);
+    }
+    (count >= 2 && seen[..count].iter().all(|seen| *seen)).then_some(count)
+}

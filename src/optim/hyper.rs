@@ -1,0 +1,214 @@
+//! Hyper-parameters: their names, defaults and ranges, and the checked values of one optimizer.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::did_you_mean;
+use crate::{Error, Result};
+
+/// One hyper-parameter of an update rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Hyper {
+    /// The name that users write, PyTorch's where PyTorch has the rule.
+    pub name: &'static str,
+    /// What it may be, and what it is unless set.
+    pub kind: HyperKind,
+    /// One line on what it does.
+    pub doc: &'static str,
+}
+
+/// What a hyper-parameter may be, and what it is unless set.
+#[derive(Clone, Copy, Debug)]
+pub enum HyperKind {
+    /// A number in `range`.
+    Number {
+        /// The value unless set.
+        default: f64,
+        /// Where it must lie.
+        range: HyperRange,
+    },
+    /// True or false; false unless set.
+    Flag,
+    /// One of these words; the first unless set.
+    Word(&'static [&'static str]),
+}
+
+/// Where a number must lie. NaN lies in no range.
+#[derive(Clone, Copy, Debug)]
+pub struct HyperRange {
+    /// The range in words, to follow "must be".
+    pub says: &'static str,
+    holds: fn(f64) -> bool,
+}
+
+/// Numbers that scale something: zero switches it off. Larger ones would be infinite in the kernels' f32.
+pub(super) const NON_NEGATIVE: HyperRange =
+    HyperRange { says: "at least 0 and at most 3.4e38", holds: |x| (0.0..=f64::from(f32::MAX)).contains(&x) };
+
+/// Numbers that are added to a divisor. Smaller ones are zero in the kernels' f32, and 0/0 is NaN wherever a
+/// gradient is zero.
+pub(super) const POSITIVE: HyperRange = HyperRange {
+    says: "at least 1.2e-38 and at most 3.4e38",
+    holds: |x| (f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&x),
+};
+
+/// The weight of the past in a running average or a velocity: at 1 it would never forget.
+pub(super) const DECAY: HyperRange =
+    HyperRange { says: "at least 0 and below 1", holds: |x| (0.0..1.0).contains(&x) };
+
+/// The value of a hyper-parameter.
+///
+/// Text becomes a value as the command line reads it: `true` and `false`, numbers, and words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum HyperValue {
+    /// True or false.
+    Flag(bool),
+    /// A number.
+    Number(f64),
+    /// A word.
+    Word(String),
+}
+
+impl From<f64> for HyperValue {
+    fn from(number: f64) -> Self {
+        HyperValue::Number(number)
+    }
+}
+
+impl From<bool> for HyperValue {
+    fn from(flag: bool) -> Self {
+        HyperValue::Flag(flag)
+    }
+}
+
+impl From<&str> for HyperValue {
+    fn from(text: &str) -> Self {
+        let text = text.trim();
+        text.parse()
+            .map(HyperValue::Flag)
+            .or_else(|_| text.parse().map(HyperValue::Number))
+            .unwrap_or_else(|_| HyperValue::Word(text.to_owned()))
+    }
+}
+
+impl fmt::Display for HyperValue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HyperValue::Flag(flag) => write!(formatter, "{flag}"),
+            // Debug turns to an exponent where Display would write 300 digits.
+            HyperValue::Number(number) => write!(formatter, "{number:?}"),
+            HyperValue::Word(word) => write!(formatter, "{word}"),
+        }
+    }
+}
+
+impl Hyper {
+    /// The value unless set.
+    pub fn default(&self) -> HyperValue {
+        match self.kind {
+            HyperKind::Number { default, .. } => HyperValue::Number(default),
+            HyperKind::Flag => HyperValue::Flag(false),
+            HyperKind::Word(words) => HyperValue::from(words[0]),
+        }
+    }
+
+    fn check(&self, value: &HyperValue) -> Result<()> {
+        let message = match (self.kind, value) {
+            (HyperKind::Number { range, .. }, HyperValue::Number(number)) if (range.holds)(*number) => {
+                return Ok(());
+            }
+            (HyperKind::Number { range, .. }, _) => format!("must be {}, not `{value}`", range.says),
+            (HyperKind::Flag, HyperValue::Flag(_)) => return Ok(()),
+            (HyperKind::Flag, _) => format!("must be true or false, not `{value}`"),
+            (HyperKind::Word(words), HyperValue::Word(word)) if words.contains(&word.as_str()) => {
+                return Ok(());
+            }
+            (HyperKind::Word(words), _) => did_you_mean(&value.to_string(), words),
+        };
+        Err(Error::setting(self.name, message))
+    }
+}
+
+/// The checked values of all hyper-parameters of one rule.
+#[derive(Clone, Debug)]
+pub(super) struct Values {
+    hyper: &'static [Hyper],
+    values: Vec<HyperValue>,
+}
+
+impl Values {
+    pub(super) fn defaults(hyper: &'static [Hyper]) -> Self {
+        Values { hyper, values: hyper.iter().map(Hyper::default).collect() }
+    }
+
+    /// Sets `name`; `rule` stands in the message where there is no such hyper-parameter.
+    pub(super) fn set(&mut self, rule: &str, name: &str, value: HyperValue) -> Result<()> {
+        let Some(index) = self.hyper.iter().position(|hyper| hyper.name == name) else {
+            let known: Vec<&str> = self.hyper.iter().map(|hyper| hyper.name).collect();
+            return Err(Error::setting(&format!("optimizer {rule}"), did_you_mean(name, &known)));
+        };
+        self.hyper[index].check(&value)?;
+        self.values[index] = value;
+        Ok(())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static Hyper, &HyperValue)> {
+        self.hyper.iter().zip(&self.values)
+    }
+
+    pub(super) fn number(&self, name: &str) -> f64 {
+        let value = self.get(name).and_then(|value| match value {
+            HyperValue::Number(number) => Some(*number),
+            _ => None,
+        });
+        value.expect("a rule reads only numbers of its own row")
+    }
+
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.get(name) == Some(&HyperValue::Flag(true))
+    }
+
+    pub(super) fn is(&self, name: &str, word: &str) -> bool {
+        matches!(self.get(name), Some(HyperValue::Word(chosen)) if chosen == word)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&HyperValue> {
+        self.iter().find(|(hyper, _)| hyper.name == name).map(|(_, value)| value)
+    }
+}
+
+impl PartialEq for Values {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().map(|(hyper, value)| (hyper.name, value)).eq(other.iter().map(|(h, v)| (h.name, v)))
+    }
+}
+
+/// The learning rate α, which every rule has.
+pub(super) const fn learning_rate(default: f64) -> Hyper {
+    Hyper { name: "lr", kind: HyperKind::Number { default, range: NON_NEGATIVE }, doc: "learning rate α" }
+}
+
+/// μ, the weight of the past velocity. At 0 the rule keeps no velocity.
+pub(super) const fn momentum(default: f64) -> Hyper {
+    Hyper {
+        name: "momentum",
+        kind: HyperKind::Number { default, range: DECAY },
+        doc: "weight μ of the past velocity",
+    }
+}
+
+/// ε, added to a divisor.
+pub(super) const EPS: Hyper = Hyper {
+    name: "eps",
+    kind: HyperKind::Number { default: 1e-8, range: POSITIVE },
+    doc: "ε, added to the divisor",
+};
+
+/// λ of the penalty λ‖θ‖²/2, whose gradient λθ is added to the gradient.
+pub(super) const WEIGHT_DECAY: Hyper = Hyper {
+    name: "weight_decay",
+    kind: HyperKind::Number { default: 0.0, range: NON_NEGATIVE },
+    doc: "weight λ of the L2 penalty λ‖θ‖²/2",
+};

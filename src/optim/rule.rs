@@ -1,0 +1,114 @@
+//! What an update rule is, and the table of all of them.
+//!
+//! A new rule is one `.wgsl` file in `shaders/optimizers/`, one row beside its relatives (`descent`, `rmsprop`,
+//! `adam`) and one line in [`UPDATE_RULES`].
+
+use super::hyper::{Hyper, Values};
+use super::{adam, descent, rmsprop};
+
+/// An update rule: θ and its state after a step, from θ, the gradient and the state before it, element by
+/// element.
+#[derive(Debug)]
+pub struct UpdateRule {
+    /// The name that users write.
+    pub name: &'static str,
+    /// One line on what it does.
+    pub doc: &'static str,
+    /// Its hyper-parameters, the learning rate `lr` first.
+    pub hyper: &'static [Hyper],
+    /// Every state vector that some variant keeps.
+    pub(super) state: &'static [Slot],
+    /// What the kernel reads as `scalar.NAME`.
+    pub(super) scalars: &'static [Scalar],
+    /// `fn update` and, if there is a readout, `fn readout`.
+    pub(super) wgsl: &'static str,
+    pub(super) reference: Reference,
+    pub(super) readout: Option<Readout>,
+}
+
+/// The name of a state vector, and which variants keep it.
+pub(super) type Slot = (&'static str, fn(&Values) -> bool);
+
+/// A number that is the same for all elements of a step, computed in f64 on the host: 1 − β₂ᵗ cancels in f32.
+pub(super) type Scalar = (&'static str, fn(&Step) -> f64);
+
+/// The twin of the WGSL `update` in f64: takes θ and the gradient, changes the state, returns the new θ.
+pub(super) type Reference = fn(&Step, theta: f64, gradient: f64, state: &mut State) -> f64;
+
+/// The state of one element in the order of [`UpdateRule::state`]; zero in slots that a variant does not keep.
+pub(super) type State = [f64; 4];
+
+/// How θ follows from the theta vector of a rule that keeps another point in it.
+#[derive(Debug)]
+pub(super) struct Readout {
+    /// The variants that keep another point.
+    pub(super) needed: fn(&Values) -> bool,
+    /// The twin of the WGSL `readout` in f64.
+    pub(super) reference: fn(&Values, theta: f64, state: &State) -> f64,
+}
+
+/// A step: its number t = 1, 2, …, its learning rate, and the hyper-parameters.
+pub(super) struct Step<'a> {
+    pub(super) number: u64,
+    pub(super) learning_rate: f64,
+    pub(super) values: &'a Values,
+}
+
+impl Step<'_> {
+    /// The value of the hyper-parameter `name`.
+    pub(super) fn of(&self, name: &str) -> f64 {
+        self.values.number(name)
+    }
+
+    /// 1 − βᵗ, the weight that all gradients so far have in a running average which began at zero.
+    pub(super) fn weight_so_far(&self, beta: f64) -> f64 {
+        1.0 - beta.powf(self.number as f64)
+    }
+}
+
+/// For state that every variant keeps.
+pub(super) const ALWAYS: fn(&Values) -> bool = |_| true;
+
+/// For a velocity, which μ = 0 does not need.
+pub(super) const WITH_MOMENTUM: fn(&Values) -> bool = |values| values.number("momentum") != 0.0;
+
+// Rows share these, so that `scalar.learning_rate` and `scalar.weight_decay` mean the same everywhere.
+pub(super) const LEARNING_RATE: Scalar = ("learning_rate", |step| step.learning_rate);
+pub(super) const WEIGHT_DECAY: Scalar = ("weight_decay", |step| step.of("weight_decay"));
+pub(super) const MOMENTUM: Scalar = ("momentum", |step| step.of("momentum"));
+pub(super) const EPS: Scalar = ("eps", |step| step.of("eps"));
+
+/// Every update rule.
+pub static UPDATE_RULES: &[UpdateRule] =
+    &[descent::SGD, descent::MOMENTUM, descent::NESTEROV, rmsprop::RMSPROP, adam::ADAM];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Optimizer;
+
+    #[test]
+    fn every_row_fits_the_frame() {
+        for rule in UPDATE_RULES {
+            assert_eq!(rule.hyper[0].name, "lr", "{}", rule.name);
+            assert!(rule.scalars.len() <= Optimizer::SCALARS, "{}", rule.name);
+            assert!(rule.state.len() <= State::default().len(), "{}", rule.name);
+            assert_eq!(rule.wgsl.contains("fn readout("), rule.readout.is_some(), "{}", rule.name);
+            for hyper in rule.hyper {
+                let plain = Optimizer::new(rule.name).unwrap();
+                assert_eq!(plain.clone().with(hyper.name, hyper.default()).unwrap(), plain, "{}", rule.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_given_once() {
+        let once = |names: Vec<&str>| (1..names.len()).all(|i| !names[..i].contains(&names[i]));
+        assert!(once(UPDATE_RULES.iter().map(|rule| rule.name).collect()));
+        for rule in UPDATE_RULES {
+            assert!(once(rule.hyper.iter().map(|hyper| hyper.name).collect()), "{}", rule.name);
+            assert!(once(rule.state.iter().map(|(name, _)| *name).collect()), "{}", rule.name);
+            assert!(once(rule.scalars.iter().map(|(name, _)| *name).collect()), "{}", rule.name);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A model on a whole data set, micro-batch by micro-batch.
+
+use super::engine::{Engine, StepInputs};
+use super::event::Evaluation;
+use super::program::{FEATURES, Feed, INDICES, TARGETS};
+use crate::Result;
+use crate::data::{Batch, Contents, Dataset, Order, Position, Stream, StreamOptions};
+use crate::gpu::Patience;
+use crate::nn::Loss;
+use crate::plan::StepUniform;
+
+/// What of a micro-batch is uploaded for a feed.
+pub(super) fn uploads<'a>(feed: &Feed, batch: &'a Batch) -> Vec<(&'static str, &'a [u8])> {
+    match feed {
+        Feed::Streamed if batch.targets().is_empty() => vec![(FEATURES, batch.features())],
+        Feed::Streamed => vec![(FEATURES, batch.features()), (TARGETS, batch.targets())],
+        Feed::Resident { .. } => vec![(INDICES, batch.indices())],
+    }
+}
+
+/// What a stream holds for a feed.
+pub(super) fn contents(feed: &Feed) -> Contents {
+    match feed {
+        Feed::Streamed => Contents::Rows,
+        Feed::Resident { .. } => Contents::Indices,
+    }
+}
+
+/// All rows of a data set in their order, once.
+pub(super) fn in_order(dataset: &Dataset, feed: &Feed, batch: usize) -> Result<Stream> {
+    let options = StreamOptions {
+        batch,
+        micro_batch: batch,
+        order: Order::AsStored,
+        contents: contents(feed),
+        start: Position::default(),
+        end_epoch: 1,
+    };
+    Stream::new(dataset.clone(), options)
+}
+
+/// The mean loss and accuracy of plan `part` over `dataset`. The history of training must have been read.
+pub(super) fn evaluate(
+    engine: &mut Engine,
+    part: usize,
+    feed: &Feed,
+    dataset: &Dataset,
+    loss: Loss,
+) -> Result<Evaluation> {
+    engine.refresh_readout();
+    let batch = engine.plan(part).batch;
+    let rows_of = |tag: u64| (dataset.rows() - tag as usize * batch).min(batch) as f64;
+    let mut sums = [0.0; 2];
+    let mut add = |tag: u64, results: [f32; 2]| {
+        for (sum, result) in sums.iter_mut().zip(results) {
+            *sum += f64::from(result) * rows_of(tag);
+        }
+    };
+    let mut stream = in_order(dataset, feed, batch)?;
+    let mut tag = 0;
+    while let Some(micro_batch) = stream.next_batch()? {
+        let uniform = StepUniform::new(0, 0, micro_batch.rows, 1.0 / micro_batch.rows as f64);
+        let inputs = StepInputs { uniform, update: None, uploads: &uploads(feed, micro_batch) };
+        engine.step(part, tag, &inputs)?;
+        tag += 1;
+        if engine.history_is_full() {
+            if !engine.has_room() {
+                engine.collect(Patience::Oldest, &mut add)?;
+            }
+            engine.fetch_history()?;
+        }
+    }
+    engine.collect(Patience::All, &mut add)?;
+    engine.fetch_history()?;
+    engine.collect(Patience::All, &mut add)?;
+    let [loss_sum, right] = sums.map(|sum| sum / dataset.rows() as f64);
+    let (accuracy, rmse) = match loss {
+        Loss::CrossEntropy => (Some(right), None),
+        Loss::MeanSquaredError => (None, Some(loss_sum.sqrt())),
+    };
+    Ok(Evaluation { loss: loss_sum, accuracy, rmse, rows: dataset.rows() })
+}

@@ -1,0 +1,116 @@
+//! A trained model at work: evaluation and prediction.
+
+use super::engine::{Engine, StepInputs, needs};
+use super::evaluate::{evaluate, in_order, uploads};
+use super::event::Evaluation;
+use super::layout::{evaluation_rows, upload_bytes};
+use super::program::{Feed, Recipe};
+use super::tensors::{NamedTensor, write_vector};
+use crate::Result;
+use crate::data::{Dataset, Schema};
+use crate::gpu::Gpu;
+use crate::nn::{Loss, ModelSpec};
+use crate::plan::{Plan, StepUniform};
+
+/// What a model says of a data set's rows, in their order.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Predictions {
+    /// The likeliest class of each row.
+    Classes {
+        /// Its number.
+        labels: Vec<u32>,
+        /// Its probability.
+        probabilities: Vec<f32>,
+    },
+    /// Numbers.
+    Values {
+        /// Numbers a row.
+        width: usize,
+        /// All of them, row after row.
+        values: Vec<f32>,
+    },
+}
+
+/// A model with its parameters on a device.
+pub struct Predictor {
+    gpu: Gpu,
+    model: ModelSpec,
+    schema: Schema,
+    loss: Loss,
+    parameters: Vec<NamedTensor>,
+}
+
+impl Predictor {
+    /// A model for rows of `schema` with these parameters.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] where the parameters are another model's.
+    pub fn new(
+        gpu: &Gpu,
+        model: &ModelSpec,
+        schema: &Schema,
+        loss: Loss,
+        parameters: Vec<NamedTensor>,
+    ) -> Result<Self> {
+        let predictor =
+            Predictor { gpu: gpu.clone(), model: model.clone(), schema: schema.clone(), loss, parameters };
+        let program = predictor.recipe().prediction()?;
+        super::tensors::check(program.graph.parameters(), &predictor.parameters)?;
+        Ok(predictor)
+    }
+
+    /// The loss and metrics on `data`, which must have targets.
+    pub fn evaluate(&mut self, data: &Dataset) -> Result<Evaluation> {
+        let program = self.recipe().evaluation(&Feed::Streamed)?;
+        let mut engine = self.engine(&program, data)?;
+        evaluate(&mut engine, 0, &Feed::Streamed, data, self.loss)
+    }
+
+    /// What the model says of every row of `data`.
+    pub fn predict(&mut self, data: &Dataset) -> Result<Predictions> {
+        let program = self.recipe().prediction()?;
+        let width = self.recipe().output_width();
+        let mut engine = self.engine(&program, data)?;
+        let mut stream = in_order(data, &Feed::Streamed, engine.plan(0).batch)?;
+        let mut outputs: Vec<f32> = Vec::with_capacity(data.rows() * width);
+        while let Some(batch) = stream.next_batch()? {
+            let uniform = StepUniform::new(0, 0, batch.rows, 1.0);
+            let uploads = &uploads(&Feed::Streamed, batch)[..1];
+            engine.step(0, 0, &StepInputs { uniform, update: None, uploads })?;
+            engine.drop_history();
+            let bytes = engine.read_result(0, 0)?;
+            outputs.extend(bytemuck::pod_collect_to_vec::<u8, f32>(&bytes[..4 * width * batch.rows]));
+        }
+        Ok(match self.loss {
+            Loss::MeanSquaredError => Predictions::Values { width, values: outputs },
+            Loss::CrossEntropy => {
+                let best = outputs.chunks_exact(width).map(likeliest);
+                let (labels, probabilities) = best.unzip();
+                Predictions::Classes { labels, probabilities }
+            }
+        })
+    }
+
+    fn recipe(&self) -> Recipe<'_> {
+        Recipe { model: &self.model, schema: &self.schema, loss: self.loss }
+    }
+
+    /// The program on the device with the parameters in place.
+    fn engine(&self, program: &crate::plan::Program, data: &Dataset) -> Result<Engine> {
+        let plan = Plan::new(program, self.gpu.profile(), evaluation_rows(1, data.rows()))?;
+        let upload = upload_bytes(&plan, &Feed::Streamed);
+        let needs = needs(&[&plan], None, upload);
+        let engine = Engine::new(&self.gpu, vec![plan], &needs, None, upload)?;
+        let infos = program.graph.parameters();
+        write_vector(&self.gpu, &engine.plan(0).theta, infos, engine.theta(), &self.parameters)?;
+        Ok(engine)
+    }
+}
+
+/// The first largest probability and its place.
+fn likeliest(probabilities: &[f32]) -> (u32, f32) {
+    let first = (0, f32::NEG_INFINITY);
+    let larger =
+        |best: (u32, f32), (label, &p): (usize, &f32)| if p > best.1 { (label as u32, p) } else { best };
+    probabilities.iter().enumerate().fold(first, larger)
+}

@@ -1,0 +1,133 @@
+//! The graphs of a run: a training step, an evaluation and a prediction of the same model.
+
+use crate::Result;
+use crate::data::{Encoding, Schema, Task};
+use crate::graph::{Dim, Element, Graph, Shape, TensorType, Var};
+use crate::nn::{Loss, Mode, ModelSpec};
+use crate::plan::{Destination, Program};
+
+/// Names of input slots.
+pub(super) const FEATURES: &str = "features";
+pub(super) const TARGETS: &str = "targets";
+pub(super) const INDICES: &str = "indices";
+
+/// The names under which the features and targets of a resident data set lie.
+pub(super) fn resident_names(part: &str) -> [String; 2] {
+    [FEATURES, TARGETS].map(|what| format!("{part} {what}"))
+}
+
+/// Where the rows of a minibatch come from.
+#[derive(Clone, Debug)]
+pub(super) enum Feed {
+    /// Slots that are uploaded every step.
+    Streamed,
+    /// All `rows` of the data set `part`, picked by uploaded indices.
+    Resident { part: &'static str, rows: usize },
+}
+
+/// What all three graphs are made from.
+pub(super) struct Recipe<'a> {
+    pub model: &'a ModelSpec,
+    pub schema: &'a Schema,
+    pub loss: Loss,
+}
+
+impl Recipe<'_> {
+    /// Loss (result 0) and the gradient of every parameter.
+    pub fn training(&self, feed: &Feed) -> Result<Program> {
+        let mut graph = Graph::new();
+        let (outputs, targets) = self.outputs(&mut graph, feed, Mode::Train)?;
+        let targets = self.targets(&mut graph, targets)?;
+        let loss = self.loss.build(&mut graph, outputs, targets)?;
+        let parameters = graph.parameter_vars().to_vec();
+        let gradients = graph.gradient(loss, &parameters)?;
+        let gradients = gradients.into_iter().enumerate().map(|(i, var)| (var, Destination::Gradient(i)));
+        let outputs = [(loss, Destination::Result(0))].into_iter().chain(gradients).collect();
+        Ok(Program { graph, outputs })
+    }
+
+    /// Loss (result 0) and, for classes, the fraction of rows that are right (result 1).
+    pub fn evaluation(&self, feed: &Feed) -> Result<Program> {
+        let mut graph = Graph::new();
+        let (outputs, targets) = self.outputs(&mut graph, feed, Mode::Evaluate)?;
+        let targets = self.targets(&mut graph, targets)?;
+        let loss = self.loss.build(&mut graph, outputs, targets)?;
+        let mut results = vec![(loss, Destination::Result(0))];
+        if self.loss == Loss::CrossEntropy {
+            let guesses = graph.argmax(outputs)?;
+            let [guesses, labels] = [guesses, targets].map(|var| graph.to_f32(var));
+            let right = graph.equal(guesses?, labels?)?;
+            results.push((graph.mean(right, &[0])?, Destination::Result(1)));
+        }
+        Ok(Program { graph, outputs: results })
+    }
+
+    /// The outputs [batch, n] (result 0): probabilities for classes.
+    pub fn prediction(&self) -> Result<Program> {
+        let mut graph = Graph::new();
+        let features = graph.input_of(FEATURES, self.features_type(Dim::BATCH))?;
+        let mut outputs = self.model_outputs(&mut graph, features, Mode::Evaluate)?;
+        if self.loss == Loss::CrossEntropy {
+            outputs = graph.softmax(outputs)?;
+        }
+        Ok(Program { graph, outputs: vec![(outputs, Destination::Result(0))] })
+    }
+
+    /// Numbers that the model gives for a row.
+    pub fn output_width(&self) -> usize {
+        match &self.schema.task {
+            Task::Classes { count, .. } => *count,
+            Task::Values { width } => *width,
+        }
+    }
+
+    fn outputs(&self, graph: &mut Graph, feed: &Feed, mode: Mode) -> Result<(Var, Var)> {
+        let (features, targets) = match feed {
+            Feed::Streamed => (
+                graph.input_of(FEATURES, self.features_type(Dim::BATCH))?,
+                graph.input_of(TARGETS, self.targets_type(Dim::BATCH))?,
+            ),
+            Feed::Resident { part, rows } => {
+                let [features, targets] = resident_names(part);
+                let features = graph.input_of(&features, self.features_type(Dim::Fixed(*rows)))?;
+                let targets = graph.input_of(&targets, self.targets_type(Dim::Fixed(*rows)))?;
+                let indices = TensorType { shape: Shape::from([Dim::BATCH]), element: Element::U32 };
+                let indices = graph.input_of(INDICES, indices)?;
+                (graph.gather(features, indices)?, graph.gather(targets, indices)?)
+            }
+        };
+        Ok((self.model_outputs(graph, features, mode)?, targets))
+    }
+
+    fn model_outputs(&self, graph: &mut Graph, features: Var, mode: Mode) -> Result<Var> {
+        let mut x = features;
+        if let Encoding::U8 { scale } = self.schema.encoding {
+            x = graph.to_f32(x)?;
+            x = graph.scale(x, f64::from(scale))?;
+        }
+        self.model.build(graph, x, self.output_width(), mode)
+    }
+
+    /// Targets as the loss takes them: labels as they are, values [batch, width].
+    fn targets(&self, graph: &mut Graph, targets: Var) -> Result<Var> {
+        match self.schema.task {
+            Task::Classes { .. } => Ok(targets),
+            Task::Values { width } => graph.reshape(targets, [Dim::BATCH, Dim::Fixed(width)]),
+        }
+    }
+
+    fn features_type(&self, rows: Dim) -> TensorType {
+        let element = match self.schema.encoding {
+            Encoding::U8 { .. } => Element::U8,
+            Encoding::F32 => Element::F32,
+        };
+        TensorType { shape: Shape(vec![rows, Dim::Fixed(self.schema.features())]), element }
+    }
+
+    fn targets_type(&self, rows: Dim) -> TensorType {
+        match self.schema.task {
+            Task::Classes { .. } => TensorType { shape: Shape(vec![rows]), element: Element::U32 },
+            Task::Values { width } => TensorType::f32(Shape(vec![rows, Dim::Fixed(width)])),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The update rules: their f64 references against PyTorch's and Optax's trajectories, their kernels against both.
+
+mod golden;
+mod gpu;
+mod kernels;
+mod problems;
+mod reference;
+mod settings;
+
+/// max |aᵢ − bᵢ|; NaN where there is one, which `f64::max` would lose.
+fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, |worst, x| if x > worst || x.is_nan() { x } else { worst })
+}
