@@ -124,6 +124,7 @@ impl fmt::Display for TestSpec {
 }
 
 /// Rows for training and rows for testing; both have the same schema.
+#[derive(Clone)]
 pub struct Split {
     /// What is learned from.
     pub train: Dataset,

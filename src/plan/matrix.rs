@@ -149,7 +149,7 @@ impl Lowerer<'_> {
         let b = operand(!product.transposed[1], &product.b, b_offset, b_columns.length);
         let four = [product.c.columns, n.start, n.length, c_skipped].iter().all(|number| number % 4 == 0);
         let epilogue = self.epilogue(product, epilogue, four)?;
-        let tile = tile_for(self.profile.class, a.layout, b.layout, m.length, n.length);
+        let tile = tile_for(self.profile, m.length, n.length);
         let spec = MatmulSpec { a, b, tile, store_vec4: epilogue.four, accumulate };
         let tiles_m = m.length.div_ceil(tile.workgroup_rows() as usize);
         let tiles_n = n.length.div_ceil(tile.workgroup_columns() as usize);

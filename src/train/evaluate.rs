@@ -49,12 +49,11 @@ pub(super) fn evaluate(
 ) -> Result<Evaluation> {
     engine.refresh_readout();
     let batch = engine.plan(part).batch;
-    let rows_of = |tag: u64| (dataset.rows() - tag as usize * batch).min(batch) as f64;
-    let mut sums = [0.0; 2];
-    let mut add = |tag: u64, results: [f32; 2]| {
-        for (sum, result) in sums.iter_mut().zip(results) {
-            *sum += f64::from(result) * rows_of(tag);
-        }
+    let rows = dataset.rows() as f64;
+    let (mut loss_sum, mut right) = (0.0, 0.0);
+    let mut add = |tag: u64, [mean, count]: [f32; 2]| {
+        loss_sum += f64::from(mean) * (dataset.rows() - tag as usize * batch).min(batch) as f64;
+        right += f64::from(count);
     };
     let mut stream = in_order(dataset, feed, batch)?;
     let mut tag = 0;
@@ -73,10 +72,10 @@ pub(super) fn evaluate(
     engine.collect(Patience::All, &mut add)?;
     engine.fetch_history()?;
     engine.collect(Patience::All, &mut add)?;
-    let [loss_sum, right] = sums.map(|sum| sum / dataset.rows() as f64);
+    let mean = loss_sum / rows;
     let (accuracy, rmse) = match loss {
-        Loss::CrossEntropy => (Some(right), None),
-        Loss::MeanSquaredError => (None, Some(loss_sum.sqrt())),
+        Loss::CrossEntropy => (Some(right / rows), None),
+        Loss::MeanSquaredError => (None, Some(mean.sqrt())),
     };
-    Ok(Evaluation { loss: loss_sum, accuracy, rmse, rows: dataset.rows() })
+    Ok(Evaluation { loss: mean, accuracy, rmse, rows: dataset.rows() })
 }

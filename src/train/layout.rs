@@ -66,7 +66,13 @@ fn with_feeds(
     let parameters = program.graph.parameters().to_vec();
     let micro_batch = options.batch.min(data.train.rows());
     let evaluation = match &data.test {
-        Some(test) => Some((recipe.evaluation(&test_feed)?, evaluation_rows(micro_batch, test.rows()))),
+        Some(test) => {
+            let program = recipe.evaluation(&test_feed)?;
+            let rows = evaluation_rows(micro_batch, test.rows());
+            // Many rows are faster, but what training fits must not fail for them.
+            let fits = Plan::new(&program, gpu.profile(), rows).is_ok();
+            Some((program, if fits { rows } else { micro_batch.min(test.rows()) }))
+        }
         None => None,
     };
     let plan_all = |micro_batch: usize| -> Result<(Vec<Plan>, Needs, u64)> {

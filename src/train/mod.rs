@@ -15,3 +15,6 @@ pub use options::{Length, Resident, TrainOptions};
 pub use predictor::{Predictions, Predictor};
 pub use tensors::{NamedTensor, Snapshot};
 pub use trainer::Trainer;
+
+#[cfg(test)]
+mod tests;

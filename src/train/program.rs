@@ -46,7 +46,7 @@ impl Recipe<'_> {
         Ok(Program { graph, outputs })
     }
 
-    /// Loss (result 0) and, for classes, the fraction of rows that are right (result 1).
+    /// Loss (result 0) and, for classes, the number of rows that are right (result 1).
     pub fn evaluation(&self, feed: &Feed) -> Result<Program> {
         let mut graph = Graph::new();
         let (outputs, targets) = self.outputs(&mut graph, feed, Mode::Evaluate)?;
@@ -57,7 +57,7 @@ impl Recipe<'_> {
             let guesses = graph.argmax(outputs)?;
             let [guesses, labels] = [guesses, targets].map(|var| graph.to_f32(var));
             let right = graph.equal(guesses?, labels?)?;
-            results.push((graph.mean(right, &[0])?, Destination::Result(1)));
+            results.push((graph.sum(right, &[0])?, Destination::Result(1)));
         }
         Ok(Program { graph, outputs: results })
     }

@@ -1,0 +1,320 @@
+//! Whole runs through the trainer, on whatever adapter there is.
+
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::data::{Dataset, Split, Targets, Task};
+use crate::gpu::{Gpu, GpuOptions, LimitOverrides, MemoryLimit};
+use crate::optim::Optimizer;
+use crate::{Error, Result};
+
+const NEVER: AtomicBool = AtomicBool::new(false);
+
+fn gpu() -> Gpu {
+    Gpu::new(&GpuOptions::default()).unwrap()
+}
+
+/// Rows on a noisy plane, cut into three classes; `rows` is no multiple of any batch used here.
+fn classes(rows: usize) -> Dataset {
+    let (features, labels) = points(rows);
+    Dataset::from_f32(features, &[7], Task::classes(3), Targets::Labels(labels)).unwrap()
+}
+
+fn points(rows: usize) -> (Vec<f32>, Vec<u32>) {
+    let features: Vec<f32> = (0..rows * 7).map(|i| ((i * 7919 % 1013) as f32 / 506.5) - 1.0).collect();
+    let label = |row: &[f32]| match row[0] + 0.5 * row[3] - row[6] {
+        x if x < -0.4 => 0,
+        x if x < 0.4 => 1,
+        _ => 2,
+    };
+    let labels = features.chunks(7).map(label).collect();
+    (features, labels)
+}
+
+fn split(rows: usize) -> Split {
+    Split { train: classes(rows), test: Some(classes(37)) }
+}
+
+fn options(length: Length) -> TrainOptions {
+    TrainOptions {
+        model: "mlp:16,12:tanh".parse().unwrap(),
+        loss: None,
+        optimizer: Optimizer::new("adam").unwrap().with("lr", 0.02).unwrap(),
+        batch: 32,
+        length,
+        seed: 3,
+        eval_every: 1,
+        log_every: 0,
+        resident: Resident::Auto,
+    }
+}
+
+/// All events up to the end.
+fn finish(trainer: &mut Trainer) -> Result<Vec<Event>> {
+    let mut events = Vec::new();
+    loop {
+        match trainer.next_event(&NEVER)? {
+            Event::Finished => return Ok(events),
+            event => events.push(event),
+        }
+    }
+}
+
+fn last_epoch(events: &[Event]) -> EpochRecord {
+    let epochs = events.iter().filter_map(|event| match event {
+        Event::Epoch(epoch) => Some(*epoch),
+        _ => None,
+    });
+    epochs.last().unwrap()
+}
+
+fn trained(gpu: &Gpu, data: Split, options: TrainOptions) -> (EpochRecord, Vec<NamedTensor>) {
+    let mut trainer = Trainer::new(gpu, data, options).unwrap();
+    let events = finish(&mut trainer).unwrap();
+    (last_epoch(&events), trainer.parameters().unwrap())
+}
+
+#[test]
+fn a_network_learns() {
+    let (epoch, _) = trained(&gpu(), split(333), options(Length::Epochs(40)));
+    let test = epoch.test.unwrap();
+    assert!(test.accuracy.unwrap() > 0.9, "{epoch:?}");
+    assert_eq!(test.rows, 37);
+}
+
+#[test]
+fn resident_and_streamed_rows_train_the_same_bytes() {
+    let run = |resident| trained(&gpu(), split(333), TrainOptions { resident, ..options(Length::Epochs(3)) });
+    let ((resident, a), (streamed, b)) = (run(Resident::Yes), run(Resident::No));
+    assert_eq!(a, b);
+    assert_eq!((resident.train_loss, resident.test), (streamed.train_loss, streamed.test));
+}
+
+#[test]
+fn a_restored_run_continues_bit_for_bit_from_any_step() {
+    let gpu = gpu();
+    for name in ["adam", "momentum", "nesterov", "rmsprop", "sgd"] {
+        let model = "linear 16, relu, dropout 0.25, linear 3".parse().unwrap();
+        let optimizer = Optimizer::new(name).unwrap();
+        let options = |length| TrainOptions {
+            model: Clone::clone(&model),
+            optimizer: optimizer.clone(),
+            ..options(length)
+        };
+        let (whole, expected) = trained(&gpu, split(333), options(Length::Epochs(4)));
+        // 333 rows are 11 batches an epoch: 17 is in the middle of the second, 22 its end.
+        for steps in [17, 22] {
+            let mut first = Trainer::new(&gpu, split(333), options(Length::Steps(steps))).unwrap();
+            finish(&mut first).unwrap();
+            let snapshot = first.snapshot().unwrap();
+            let mut second = Trainer::new(&gpu, split(333), options(Length::Epochs(4))).unwrap();
+            second.restore(&snapshot).unwrap();
+            let events = finish(&mut second).unwrap();
+            assert_eq!(second.parameters().unwrap(), expected, "{name} from step {steps}");
+            let epoch = last_epoch(&events);
+            assert_eq!(
+                (epoch.train_loss, epoch.test),
+                (whole.train_loss, whole.test),
+                "{name} from step {steps}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_of_another_model_or_optimizer_is_refused() {
+    let gpu = gpu();
+    let snapshot = Trainer::new(&gpu, split(50), options(Length::Steps(1))).unwrap().snapshot().unwrap();
+    let wider = TrainOptions { model: "mlp:17,12:tanh".parse().unwrap(), ..options(Length::Steps(1)) };
+    let plain = TrainOptions { optimizer: Optimizer::new("sgd").unwrap(), ..options(Length::Steps(1)) };
+    for (options, fragment) in [(wider, "`0.weight`"), (plain, "first_moment")] {
+        let error = Trainer::new(&gpu, split(50), options).unwrap().restore(&snapshot).unwrap_err();
+        assert!(error.to_string().contains(fragment), "{error}");
+    }
+}
+
+#[test]
+fn shards_and_folded_dispatches_train_the_same_bytes() {
+    let model: crate::nn::ModelSpec = "mlp:70,300".parse().unwrap();
+    let options =
+        || TrainOptions { model: model.clone(), resident: Resident::No, ..options(Length::Epochs(2)) };
+    let (_, expected) = trained(&gpu(), split(333), options());
+    let rows = [
+        LimitOverrides { max_workgroups_per_dimension: Some(12), ..LimitOverrides::default() },
+        // 300×70 floats are 84,000 bytes: the second weight is cut into two pieces, θ into several shards.
+        LimitOverrides { max_binding_size: Some(57_344), ..LimitOverrides::default() },
+        LimitOverrides { max_buffer_size: Some(57_344), ..LimitOverrides::default() },
+    ];
+    for overrides in rows {
+        let lowered =
+            Gpu::new(&GpuOptions { overrides: overrides.clone(), ..GpuOptions::default() }).unwrap();
+        let (_, found) = trained(&lowered, split(333), options());
+        assert_eq!(found, expected, "{overrides:?}");
+    }
+}
+
+#[test]
+fn the_lecture_form_of_nesterov_reports_theta_and_not_the_point_ahead() {
+    let gpu = gpu();
+    let optimizer = Optimizer::new("nesterov").unwrap().with("form", "lecture").unwrap();
+    let mut trainer =
+        Trainer::new(&gpu, split(333), TrainOptions { optimizer, ..options(Length::Epochs(2)) }).unwrap();
+    finish(&mut trainer).unwrap();
+    let snapshot = trainer.snapshot().unwrap();
+    let velocity = &snapshot.state[0].1;
+    for ((theta, ahead), velocity) in trainer.parameters().unwrap().iter().zip(&snapshot.theta).zip(velocity)
+    {
+        for ((theta, ahead), velocity) in theta.values.iter().zip(&ahead.values).zip(&velocity.values) {
+            // One rounding of each of two operations.
+            assert!((theta - (ahead - 0.9 * velocity)).abs() <= 2e-7 * (1.0 + theta.abs()));
+        }
+        assert_ne!(theta.values, ahead.values);
+    }
+}
+
+#[test]
+fn numbers_are_learned_with_the_mean_squared_error() {
+    let rows = 257;
+    let (features, _) = points(rows);
+    let values: Vec<f32> = features.chunks(7).flat_map(|x| [2.0 * x[0] - x[5] + 0.25, x[1] + x[2]]).collect();
+    let make = || {
+        Dataset::from_f32(features.clone(), &[7], Task::Values { width: 2 }, Targets::Values(values.clone()))
+            .unwrap()
+    };
+    let data = Split { train: make(), test: Some(make()) };
+    let optimizer = Optimizer::new("momentum").unwrap().with("lr", 0.1).unwrap();
+    let options = TrainOptions { model: "linear".parse().unwrap(), optimizer, ..options(Length::Epochs(60)) };
+    let (epoch, parameters) = trained(&gpu(), data, options);
+    let test = epoch.test.unwrap();
+    assert!(test.rmse.unwrap() < 1e-3 && test.accuracy.is_none(), "{epoch:?}");
+    let expected = [2.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0];
+    for (found, expected) in parameters[0].values.iter().zip(expected) {
+        assert!((found - expected).abs() < 5e-3, "{:?}", parameters[0]);
+    }
+}
+
+/// The gradient of a short batch in a plan for a longer one is that of the short one alone.
+#[test]
+fn the_last_short_batch_is_exact() {
+    let gpu = gpu();
+    let step = |rows: usize, batch: usize| {
+        let data = Split { train: classes(rows), test: None };
+        let optimizer = Optimizer::new("sgd").unwrap().with("lr", 1.0).unwrap();
+        let options = TrainOptions { batch, optimizer, ..options(Length::Epochs(1)) };
+        let mut trainer = Trainer::new(&gpu, data, options).unwrap();
+        let losses = last_epoch(&finish(&mut trainer).unwrap()).train_loss;
+        (losses, trainer.parameters().unwrap())
+    };
+    // 5 rows in one batch of 5 or of 64: the plan is then cut to the rows there are.
+    assert_eq!(step(5, 5), step(5, 64));
+    // 7 rows in batches of 7 and of 4 + 3 differ; 4 + 3 as a run of its own must be what two steps give.
+    let (loss, _) = step(7, 4);
+    assert!(loss.is_finite() && loss > 0.0);
+}
+
+#[test]
+fn steps_make_no_buffer_bind_group_or_pipeline() {
+    let gpu = gpu();
+    let mut trainer =
+        Trainer::new(&gpu, split(333), TrainOptions { log_every: 50, ..options(Length::Steps(200)) })
+            .unwrap();
+    let counts = |gpu: &Gpu| {
+        let counters = gpu.device().get_internal_counters().hal;
+        (
+            counters.buffers.read(),
+            counters.bind_groups.read(),
+            counters.compute_pipelines.read(),
+            counters.shader_modules.read(),
+            gpu.account(),
+        )
+    };
+    let mut seen = Vec::new();
+    // Only steps between two logs: an epoch's end evaluates, which is not a step.
+    while let Event::Epoch(_) | Event::Step(_) = trainer.next_event(&NEVER).unwrap() {
+        seen.push(counts(&gpu));
+    }
+    assert!(seen.len() > 10 && seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:?}");
+    assert!(seen[0].0 > 0, "wgpu counts");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_and_no_snapshot_is_made() {
+    let optimizer = Optimizer::new("sgd").unwrap().with("lr", 1e30).unwrap();
+    let options = TrainOptions { optimizer, model: "linear".parse().unwrap(), ..options(Length::Epochs(50)) };
+    let rows = 333;
+    let values = vec![1.0; rows];
+    let train =
+        Dataset::from_f32(points(rows).0, &[7], Task::Values { width: 1 }, Targets::Values(values)).unwrap();
+    let mut trainer = Trainer::new(&gpu(), Split { train, test: None }, options).unwrap();
+    let error = finish(&mut trainer).unwrap_err();
+    assert!(matches!(error, Error::Diverged(_)) && error.to_string().contains("learning rate"), "{error}");
+    assert!(matches!(trainer.snapshot(), Err(Error::Diverged(_))));
+}
+
+#[test]
+fn an_interrupted_run_goes_on_where_it_stopped() {
+    let gpu = gpu();
+    let (_, expected) = trained(&gpu, split(333), options(Length::Epochs(2)));
+    let mut trainer =
+        Trainer::new(&gpu, split(333), TrainOptions { log_every: 5, ..options(Length::Epochs(2)) }).unwrap();
+    assert!(matches!(trainer.next_event(&NEVER).unwrap(), Event::Step(_)));
+    let now = AtomicBool::new(true);
+    while trainer.next_event(&now).unwrap() != Event::Interrupted {}
+    assert!(trainer.steps() < 20);
+    finish(&mut trainer).unwrap();
+    assert_eq!(trainer.parameters().unwrap(), expected);
+}
+
+#[test]
+fn what_does_not_fit_is_said_before_anything_is_allocated() {
+    let limit: MemoryLimit = "64KiB".parse().unwrap();
+    let small = Gpu::new(&GpuOptions { memory_limit: Some(limit), ..GpuOptions::default() }).unwrap();
+    let before = small.account();
+    let options = TrainOptions { model: "mlp:512,512".parse().unwrap(), ..options(Length::Epochs(1)) };
+    let error = Trainer::new(&small, split(333), options).err().unwrap();
+    assert!(
+        matches!(error, Error::DoesNotFit(_)) && error.to_string().contains("optimizer state"),
+        "{error}"
+    );
+    assert_eq!(small.account(), before);
+}
+
+#[test]
+fn planned_bytes_are_the_bytes_that_are_allocated() {
+    for resident in [Resident::Yes, Resident::No] {
+        for name in ["sgd", "adam"] {
+            let gpu = gpu();
+            let optimizer = Optimizer::new(name).unwrap();
+            let trainer = Trainer::new(
+                &gpu,
+                split(333),
+                TrainOptions { resident, optimizer, ..options(Length::Epochs(1)) },
+            );
+            let trainer = trainer.unwrap();
+            let planned = trainer.report().bytes;
+            let allocated: u64 = gpu.account().values().sum();
+            assert_eq!(planned.total, allocated, "{name} {resident}: {planned:?} {:?}", gpu.account());
+        }
+    }
+}
+
+#[test]
+fn a_trained_model_evaluates_and_predicts_as_it_did_in_training() {
+    let gpu = gpu();
+    let data = split(333);
+    let test = data.test.clone().unwrap();
+    let schema = data.train.schema().clone();
+    let options = options(Length::Epochs(10));
+    let model = options.model.clone();
+    let (epoch, parameters) = trained(&gpu, data, options);
+    let mut predictor =
+        Predictor::new(&gpu, &model, &schema, crate::nn::Loss::CrossEntropy, parameters).unwrap();
+    let evaluation = predictor.evaluate(&test).unwrap();
+    assert_eq!(Some(evaluation), epoch.test);
+    let Predictions::Classes { labels, probabilities } = predictor.predict(&test).unwrap() else {
+        panic!("classes are predicted");
+    };
+    let right = (0..37).filter(|&row| test.label(row) == Some(labels[row])).count();
+    assert_eq!(Some(right as f64 / 37.0), evaluation.accuracy);
+    assert!(probabilities.iter().all(|p| (1.0 / 3.0 - 1e-6..=1.0 + 1e-6).contains(p)));
+}
