@@ -19,7 +19,7 @@ pub use gpu::{
     AdapterChoice, AdapterClass, AdapterFeatures, AdapterLimits, AdapterReport, Budget, Gpu, GpuOptions,
     LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, adapters,
 };
-pub use graph::{Dim, Element, Graph, Initial, ParameterInfo, Shape, TensorType, Var};
+pub use graph::{Array, Dim, Element, Graph, Initial, ParameterInfo, Shape, StepContext, TensorType, Var};
 pub use nn::{Activation, Initialisation, Layer, Loss, Mode, ModelSpec, linear, model_help};
 pub use optim::{Hyper, HyperKind, HyperRange, HyperValue, Optimizer, UPDATE_RULES, UpdateRule};
 pub use plan::memory::ByteCounts;

@@ -28,5 +28,5 @@ pub(crate) use buffer::{Buffer, BufferUse};
 pub(crate) use kernel::{BindingKind, Kernel, KernelSource, Kernels};
 pub(crate) use memory::format_bytes;
 pub(crate) use readback::{Patience, ReadbackRing};
-pub(crate) use staging::{STAGING_SLOTS, StagedCopy, StagingRing, StagingSlot};
+pub(crate) use staging::{STAGING_SLOTS, StagedCopy, StagingRing};
 pub(crate) use timer::GpuTimer;

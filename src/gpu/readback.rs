@@ -116,9 +116,4 @@ impl ReadbackRing {
         }
         Ok(())
     }
-
-    /// How often [`ReadbackRing::collect`] had to wait for the device so far.
-    pub(crate) fn waits(&self) -> u64 {
-        self.waits
-    }
 }

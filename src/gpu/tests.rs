@@ -268,7 +268,7 @@ fn a_worker_thread_feeds_many_steps_through_the_rings() {
         collected += 1;
     };
     thread::scope(|scope| {
-        let (empty, to_fill) = mpsc::channel::<(u32, StagingSlot)>();
+        let (empty, to_fill) = mpsc::channel::<(u32, super::staging::StagingSlot)>();
         let (full, filled) = mpsc::channel();
         scope.spawn(move || {
             for (step, mut slot) in to_fill {

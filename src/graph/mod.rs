@@ -11,6 +11,7 @@ pub(crate) mod reference;
 mod shape;
 
 pub use parameter::{Initial, ParameterInfo};
+pub use reference::{Array, StepContext};
 pub use shape::{Dim, Element, Shape, TensorType};
 
 use std::collections::{BTreeSet, HashMap};

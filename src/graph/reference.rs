@@ -4,28 +4,35 @@ use std::collections::HashMap;
 
 use super::{Graph, Var};
 
-/// A tensor of f64 with its sizes.
-#[derive(Clone, Debug)]
-pub(crate) struct Array {
+/// A tensor of f64 on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Its sizes, outermost first.
     pub shape: Vec<usize>,
+    /// Its elements in row-major order.
     pub data: Vec<f64>,
 }
 
 /// What differs from step to step.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct StepContext {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepContext {
+    /// The seed of random numbers.
     pub seed: u64,
+    /// The step's number, from 0.
     pub step: u64,
+    /// Rows of the micro-batch that are there; the others fill it up.
     pub valid_rows: usize,
+    /// The weight of a row in the mean over the batch.
     pub row_weight: f64,
+    /// The values of the input slots by name; a slot that is missing, or of another size, reads as NaN.
     pub inputs: HashMap<String, Vec<f64>>,
     /// The parameters, in the graph's order.
     pub theta: Vec<Vec<f64>>,
 }
 
 impl Graph {
-    /// The values of `vars` for a micro-batch of `batch` rows.
-    pub(crate) fn evaluate(&self, vars: &[Var], batch: usize, step: &StepContext) -> Vec<Array> {
+    /// The values of `vars` for a micro-batch of `batch` rows, computed on the CPU in f64.
+    pub fn evaluate(&self, vars: &[Var], batch: usize, step: &StepContext) -> Vec<Array> {
         let live = self.live(vars);
         let mut values: Vec<Option<Array>> = vec![None; self.len()];
         for (index, node) in self.nodes.iter().enumerate().filter(|(index, _)| live[*index]) {

@@ -303,10 +303,10 @@ impl<'a> Expression<'a> {
         }
         match runs.last() {
             None | Some((_, 0)) if runs.len() <= 1 => Some(Lanes::Same),
-            Some((size, 0)) if size % 4 == 0 => Some(Lanes::Same),
+            Some((size, 0)) if size.is_multiple_of(4) => Some(Lanes::Same),
             Some((size, 1)) => {
-                let aligned = runs[..runs.len() - 1].iter().all(|(_, stride)| stride % 4 == 0);
-                (size % 4 == 0 && aligned && start % 4 == 0).then_some(Lanes::Neighbours)
+                let aligned = runs[..runs.len() - 1].iter().all(|(_, stride)| stride.is_multiple_of(4));
+                (size.is_multiple_of(4) && aligned && start.is_multiple_of(4)).then_some(Lanes::Neighbours)
             }
             _ => None,
         }
@@ -362,7 +362,7 @@ impl<'a> Expression<'a> {
         let [table, indices] = [0, 1].map(|i| super::fuse::storage(graph, graph.node(var).inputs[i]));
         let shape = graph.shape(graph.node(var).inputs[0]).resolve(self.batch);
         let width: usize = shape[1..].iter().product();
-        if self.width == Width::Four && lanes == Lanes::Neighbours && width % 4 != 0 {
+        if self.width == Width::Four && lanes == Lanes::Neighbours && !width.is_multiple_of(4) {
             return None;
         }
         let line = self.quotient(index, width);

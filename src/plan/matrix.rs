@@ -143,11 +143,14 @@ impl Lowerer<'_> {
         let c_skipped = if product.cut[M] == Some(Side::C) { m.start * product.c.columns } else { 0 };
         let operand = |kept: bool, matrix: &Matrix, offset: usize, length: usize| Operand {
             layout: if kept { Layout::Kept } else { Layout::Summed },
-            vec4: [matrix.columns, matrix.stride, offset, length].iter().all(|number| number % 4 == 0),
+            vec4: [matrix.columns, matrix.stride, offset, length]
+                .iter()
+                .all(|number| number.is_multiple_of(4)),
         };
         let a = operand(product.transposed[0], &product.a, a_offset, a_columns.length);
         let b = operand(!product.transposed[1], &product.b, b_offset, b_columns.length);
-        let four = [product.c.columns, n.start, n.length, c_skipped].iter().all(|number| number % 4 == 0);
+        let four =
+            [product.c.columns, n.start, n.length, c_skipped].iter().all(|number| number.is_multiple_of(4));
         let epilogue = self.epilogue(product, epilogue, four)?;
         let tile = tile_for(self.profile, m.length, n.length);
         let spec = MatmulSpec { a, b, tile, store_vec4: epilogue.four, accumulate };
@@ -242,7 +245,7 @@ impl Product {
 
     /// Elements before the block in what is bound of an operand: a piece is bound alone, from its own first row.
     fn offset(&self, side: Side, rows: Block, columns: Block) -> usize {
-        let own_rows = self.cut.iter().any(|cut| *cut == Some(side));
+        let own_rows = self.cut.contains(&Some(side));
         let skipped_rows = if own_rows { 0 } else { rows.start };
         skipped_rows * self.matrix(side).columns + columns.start
     }

@@ -22,7 +22,6 @@ use crate::gpu::Profile;
 use crate::graph::{Graph, TensorType, Var};
 use arena::{Arenas, Lifetime};
 
-pub(crate) use kernels::WORKGROUP;
 pub(crate) use lower::fold_groups;
 pub(crate) use step::StepUniform;
 pub(crate) use theta::{Piece, ThetaLayout};

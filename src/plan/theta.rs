@@ -43,11 +43,6 @@ impl ThetaLayout {
         Ok(layout)
     }
 
-    /// Floats of θ in all shards, padding included.
-    pub fn elements(&self) -> usize {
-        self.shards.iter().sum()
-    }
-
     fn place(&mut self, parameter: &ParameterInfo, capacity: usize) -> Result<Vec<Piece>> {
         let total = parameter.elements();
         let row: usize = parameter.shape.iter().skip(1).product();

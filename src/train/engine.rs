@@ -5,8 +5,8 @@
 //! construction it makes no buffer, bind group or pipeline, and waits only for the staging slot of three steps ago.
 
 use crate::gpu::{
-    BindingKind, Buffer, BufferUse, Gpu, KernelSource, Kernels, Patience, ReadbackRing, STAGING_SLOTS,
-    StagedCopy, StagingRing,
+    BindingKind, Buffer, BufferUse, Gpu, GpuTimer, KernelSource, Kernels, Patience, ReadbackRing,
+    STAGING_SLOTS, StagedCopy, StagingRing,
 };
 use crate::optim::Optimizer;
 use crate::plan::memory::{ALIGNMENT, Needs, UNIFORM_BYTES, result_offsets};
@@ -51,6 +51,8 @@ pub(super) struct Engine {
     staging: StagingRing,
     history: Buffer,
     readback: ReadbackRing,
+    /// Times the passes while steps are being measured, where the device can.
+    timer: Option<GpuTimer>,
     /// Steps in the history that are not on their way to the host yet: the first one's number, and how many.
     pending: (u64, u64),
 }
@@ -106,6 +108,7 @@ impl Engine {
             let results = result_offsets(&plan).0;
             parts.push(Part { plan, replay, results });
         }
+        log::info!("{} kernels in {} plans", kernels.count(), parts.len());
         let slot = UNIFORM_BYTES + upload_bytes;
         Ok(Engine {
             gpu: gpu.clone(),
@@ -115,6 +118,7 @@ impl Engine {
             staging: StagingRing::new(gpu, "staging", slot, STAGING_SLOTS)?,
             history: gpu.buffer("results", HISTORY * RECORD_BYTES, BufferUse::Storage)?,
             readback: ReadbackRing::new(gpu, "staging", HISTORY * RECORD_BYTES, READBACKS)?,
+            timer: None,
             pending: (0, 0),
         })
     }
@@ -143,11 +147,16 @@ impl Engine {
         self.staging.record(slot, &mut encoder, copies);
         let part = &self.parts[part];
         {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let timestamp_writes = self.timer.as_ref().map(|timer| timer.writes(0));
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+            let mut pass = encoder.begin_compute_pass(&descriptor);
             part.replay.record(&mut pass);
             if let (Some(_), Some(update)) = (inputs.update, &self.update) {
                 record(&update.launches, &mut pass);
             }
+        }
+        if let Some(timer) = &self.timer {
+            timer.resolve(&mut encoder);
         }
         let row = (tag % HISTORY) * RECORD_BYTES;
         for (number, &at) in part.results.iter().take(RESULTS as usize).enumerate() {
@@ -242,6 +251,23 @@ impl Engine {
         let part = &self.parts[part];
         let at = part.results[number];
         self.gpu.read_buffer(self.memory.results.raw(), at..at + part.plan.results[number])
+    }
+
+    /// Times the passes of all steps from now on, where the device has timestamps.
+    pub fn start_timing(&mut self) -> Result<()> {
+        self.timer = GpuTimer::new(&self.gpu, 1)?;
+        Ok(())
+    }
+
+    /// Seconds of the last step's pass, waiting for it, and no timing any more.
+    pub fn stop_timing(&mut self) -> Result<Option<f64>> {
+        let Some(timer) = self.timer.take() else { return Ok(None) };
+        Ok(timer.nanoseconds()?.first().map(|nanoseconds| nanoseconds * 1e-9))
+    }
+
+    /// How often a step had to wait for the staging slot of three steps before.
+    pub fn waits(&self) -> u64 {
+        self.staging.waits()
     }
 
     /// Forgets the steps whose results are not fetched: their caller does not want them.

@@ -11,7 +11,7 @@ use super::layout::{Layout, lay_out};
 use super::options::{Length, TrainOptions};
 use super::program::{Feed, Recipe, resident_names};
 use super::tensors::{NamedTensor, Snapshot, check, read_vector, write_vector};
-use crate::data::{Dataset, Order, Position, Split, Stream, StreamOptions};
+use crate::data::{Dataset, Order, Position, Split, Stream, StreamOptions, batches_per_epoch};
 use crate::gpu::{Gpu, Patience};
 use crate::graph::ParameterInfo;
 use crate::nn::Loss;
@@ -146,7 +146,7 @@ impl Trainer {
 
     /// Optimizer updates in one pass over the training set.
     pub fn batches_per_epoch(&self) -> u64 {
-        self.data.train.rows().div_ceil(self.report.batch) as u64
+        batches_per_epoch(self.data.train.rows(), self.report.batch) as u64
     }
 
     /// Bytes of GPU memory that are allocated, as wgpu's allocator tells, else by our own account.
@@ -176,6 +176,37 @@ impl Trainer {
                 self.advance()?;
             }
         }
+    }
+
+    /// Trains `steps` more steps, whatever the run's length, and waits for them; what they have to say is dropped.
+    /// This is how speed is measured.
+    ///
+    /// # Errors
+    /// As [`Trainer::next_event`].
+    pub fn run_steps(&mut self, steps: u64) -> Result<()> {
+        for _ in 0..steps {
+            self.advance()?;
+            self.events.clear();
+        }
+        self.settle()?;
+        self.events.clear();
+        Ok(())
+    }
+
+    /// One more step and the seconds that it took on the GPU, where the device has timestamps.
+    ///
+    /// # Errors
+    /// As [`Trainer::next_event`].
+    pub fn time_step(&mut self) -> Result<Option<f64>> {
+        self.engine.start_timing()?;
+        self.run_steps(1)?;
+        self.engine.stop_timing()
+    }
+
+    /// How often a step waited because as many steps as may be were in flight: where the GPU is the limit, nearly
+    /// every one did.
+    pub fn waits(&self) -> u64 {
+        self.engine.waits()
     }
 
     /// One step, and the end of the epoch where it is the last.

@@ -12,7 +12,7 @@ mod source;
 pub(crate) use indexing::{Gather, ScatterAdd};
 pub(crate) use matmul::{Extents, MatMul};
 pub(crate) use movement::{Expand, Pad, Permute, Reshape, Slice};
-pub(crate) use pointwise::{BINARY, Binary, Select, UNARY, Unary, unary_rule};
+pub(crate) use pointwise::{BINARY, Binary, Select, Unary, unary_rule};
 pub(crate) use reduce::{Reduce, ReduceKind};
 pub(crate) use rows::{Row, RowKind};
 pub(crate) use source::{Generate, Input, Parameter};

@@ -8,6 +8,9 @@ use crate::graph::reference::{Array, StepContext};
 use crate::graph::{Element, Graph, TensorType, Var};
 use crate::{Error, Result};
 
+/// dy/dx as nodes, from x and y; `None` where it is zero wherever it exists.
+type Derivative = Option<fn(&mut Graph, Var, Var) -> Result<Var>>;
+
 /// A function of one number.
 #[derive(Debug)]
 pub(crate) struct UnaryRule {
@@ -17,15 +20,14 @@ pub(crate) struct UnaryRule {
     /// Functions that the expression calls.
     pub functions: &'static str,
     pub reference: fn(f64) -> f64,
-    /// dy/dx as nodes, from x and y; `None` where it is zero wherever it exists.
-    pub derivative: Option<fn(&mut Graph, Var, Var) -> Result<Var>>,
+    pub derivative: Derivative,
 }
 
 const fn unary(
     name: &'static str,
     wgsl: &'static str,
     reference: fn(f64) -> f64,
-    derivative: Option<fn(&mut Graph, Var, Var) -> Result<Var>>,
+    derivative: Derivative,
 ) -> UnaryRule {
     UnaryRule { name, wgsl, functions: "", reference, derivative }
 }

@@ -56,11 +56,14 @@ impl Op for Row {
     fn reference(&self, inputs: &[&Array], _: &[usize], _: &StepContext) -> Vec<f64> {
         let classes = *inputs[0].shape.last().unwrap_or(&1);
         let label = |row: usize| inputs[1].data[row] as usize;
-        let rows = inputs[0].data.chunks(classes).enumerate();
+        let rows = inputs[0].data.chunks(classes);
         match self.0 {
-            RowKind::Softmax => rows.flat_map(|(_, z)| softmax(z)).collect(),
-            RowKind::CrossEntropy => rows.map(|(row, z)| log_sum_exp(z) - z[label(row)]).collect(),
+            RowKind::Softmax => rows.flat_map(softmax).collect(),
+            RowKind::CrossEntropy => {
+                rows.enumerate().map(|(row, z)| log_sum_exp(z) - z[label(row)]).collect()
+            }
             RowKind::CrossEntropyGradient => rows
+                .enumerate()
                 .flat_map(|(row, z)| {
                     let upstream = inputs[2].data[row];
                     let mut slope = softmax(z);
@@ -68,7 +71,7 @@ impl Op for Row {
                     slope.into_iter().map(move |value| value * upstream)
                 })
                 .collect(),
-            RowKind::ArgMax => rows.map(|(_, z)| first_largest(z) as f64).collect(),
+            RowKind::ArgMax => rows.map(|z| first_largest(z) as f64).collect(),
         }
     }
 

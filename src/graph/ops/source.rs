@@ -10,6 +10,12 @@ fn no_cotangents() -> Result<Vec<Option<Var>>> {
     Ok(Vec::new())
 }
 
+/// Values that were not given, or not as many as there must be, show as NaN and not as plausible zeros.
+fn or_nan(values: Option<&Vec<f64>>, shape: &[usize]) -> Vec<f64> {
+    let count = shape.iter().product();
+    values.filter(|values| values.len() == count).cloned().unwrap_or_else(|| vec![f64::NAN; count])
+}
+
 /// A slot that the host (or a gather from resident data) fills before every step.
 #[derive(Debug)]
 pub(crate) struct Input {
@@ -27,9 +33,7 @@ impl Op for Input {
     }
 
     fn reference(&self, _: &[&Array], shape: &[usize], step: &StepContext) -> Vec<f64> {
-        // A slot that the test did not fill shows as NaN, not as a plausible zero.
-        let missing = || vec![f64::NAN; shape.iter().product()];
-        step.inputs.get(&self.name).cloned().unwrap_or_else(missing)
+        or_nan(step.inputs.get(&self.name), shape)
     }
 
     fn vjp(&self, _: &mut Graph, _: &Site, _: Var) -> Result<Vec<Option<Var>>> {
@@ -67,8 +71,7 @@ impl Op for Parameter {
     }
 
     fn reference(&self, _: &[&Array], shape: &[usize], step: &StepContext) -> Vec<f64> {
-        let missing = || vec![f64::NAN; shape.iter().product()];
-        step.theta.get(self.number).cloned().unwrap_or_else(missing)
+        or_nan(step.theta.get(self.number), shape)
     }
 
     fn vjp(&self, _: &mut Graph, _: &Site, _: Var) -> Result<Vec<Option<Var>>> {

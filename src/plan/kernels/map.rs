@@ -16,7 +16,7 @@ pub(crate) struct Generated {
 pub(crate) fn map(graph: &Graph, batch: usize, stored: &BTreeSet<Var>, root: Var) -> Option<Generated> {
     let elements = graph.shape(root).elements(batch);
     let integer = graph.element(root) == Element::U32;
-    let by_four = if elements % 4 == 0 && !integer {
+    let by_four = if elements.is_multiple_of(4) && !integer {
         map_of_width(graph, batch, stored, root, Width::Four)
     } else {
         None

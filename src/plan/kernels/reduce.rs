@@ -38,7 +38,7 @@ impl ReduceKernel<'_> {
     /// Four neighbouring columns at a time where that can be.
     pub fn generate(&self) -> Option<Generated> {
         let by_four =
-            if self.inner % 4 == 0 && !self.cooperative { self.of_width(Width::Four) } else { None };
+            if self.inner.is_multiple_of(4) && !self.cooperative { self.of_width(Width::Four) } else { None };
         by_four.or_else(|| self.of_width(Width::One))
     }
 
