@@ -1,1 +1,66 @@
-//! To be written.
+//! The command line: what was typed, the library calls that it means, and what comes back as text or JSON lines.
+
+mod arguments;
+mod devices;
+mod evaluate;
+mod output;
+mod progress;
+mod train;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use arguments::{Arguments, Command};
+use output::{Output, Stop};
+
+/// Runs the program with the arguments of this process.
+pub fn main() -> ExitCode {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    ExitCode::from(match Arguments::try_parse_from(&typed) {
+        Ok(arguments) => run(&arguments),
+        Err(error) => refuse(&error, typed.iter().any(|argument| argument == "--json")),
+    })
+}
+
+fn run(arguments: &Arguments) -> u8 {
+    let global = &arguments.global;
+    start_log(global.verbose);
+    let output = Output { json: global.json, quiet: global.quiet, verbose: global.verbose };
+    let ended = match &arguments.command {
+        Command::Devices => devices::devices(&output),
+        Command::Train(arguments) => train::train(arguments, global, &output),
+        Command::Eval(arguments) => evaluate::evaluate(arguments, global, &output),
+        Command::Predict(arguments) => evaluate::predict(arguments, global, &output),
+    };
+    match ended {
+        Ok(()) | Err(Stop::ClosedPipe) => 0,
+        Err(Stop::Failed(error)) => output.failed(&error.to_string(), error.exit_code()),
+        Err(Stop::Interrupted(message)) => output.interrupted(&message),
+    }
+}
+
+/// Answers arguments that are no request, or a request for help.
+fn refuse(error: &clap::Error, json: bool) -> u8 {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // Nobody may be reading, which is no error.
+        let _ = error.print();
+        return 0;
+    }
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let telling = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let line = telling.collect::<Vec<_>>().join(" ");
+    let output = Output { json, quiet: false, verbose: false };
+    output.failed(line.strip_prefix("error: ").unwrap_or(&line), 2)
+}
+
+/// Logs what `RUST_LOG` asks for; without it, errors of our own, as wgpu reports through values what matters.
+fn start_log(verbose: bool) {
+    let ours = if verbose { "info" } else { "error" };
+    let filter = format!("off,downhill={ours}");
+    // Fails where an application that calls this has a logger of its own, which is then the one to use.
+    let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).try_init();
+}

@@ -1,0 +1,105 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::run::{OptimizerSettings, RunConfig, RunFolder, Settings};
+use crate::{AdapterChoice, GpuOptions, Result};
+
+/// Trains neural networks on any Vulkan, Metal or DX12 GPU.
+#[derive(Parser)]
+#[command(name = "downhill", version, subcommand_required = true)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of all commands.
+#[derive(Args)]
+pub(super) struct Global {
+    /// The adapter: its index in `downhill devices`, or a part of its name [default: the best]
+    #[arg(long, global = true, value_name = "NAME|INDEX")]
+    pub adapter: Option<String>,
+    /// What a run may take of the adapter's memory: `2GiB`, `500MB`, `75%` [default: what is free]
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub memory_limit: Option<String>,
+    /// Print JSON lines, the last with the event `done` or `error`
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but errors and the results of eval, predict and devices
+    #[arg(long, global = true)]
+    pub quiet: bool,
+    /// Explain what is done
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// List the adapters, and whether downhill can run on them
+    Devices,
+    /// Train a model
+    Train(Box<TrainArguments>),
+    /// Measure a trained model on data with known targets
+    Eval(EvalArguments),
+    /// Print a trained model's answer for each row of data
+    Predict(EvalArguments),
+}
+
+#[derive(Args)]
+pub(super) struct TrainArguments {
+    /// A TOML file with settings: each flag below is a key, with `_` for `-`; hyper-parameters are keys of
+    /// [optimizer]. A flag outranks the file
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(flatten)]
+    pub optimizer: OptimizerSettings,
+    /// Go on with the run in this folder; --epochs or --steps may be raised
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "out", "overwrite"])]
+    pub resume: Option<PathBuf>,
+    /// Replace the run that --out holds
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Print the whole configuration as a TOML file that makes the same run, and stop
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+#[derive(Args)]
+pub(super) struct EvalArguments {
+    /// The folder of a run
+    pub run: PathBuf,
+    /// The rows: `digits`, a folder of IDX files, a .csv or .csv.gz file, `random:ROWSxCOLS:CLASSES`; of a source
+    /// with a test part, that
+    #[arg(long, value_name = "SPEC")]
+    pub data: String,
+}
+
+impl Global {
+    /// The settings of a run among these flags.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            adapter: self.adapter.clone(),
+            memory_limit: self.memory_limit.clone(),
+            ..Settings::default()
+        }
+    }
+
+    /// How to open a device for one command, whatever the run was trained on.
+    pub fn gpu_options(&self) -> Result<GpuOptions> {
+        Ok(GpuOptions {
+            adapter: self.adapter.clone().map_or(AdapterChoice::Best, AdapterChoice::Matching),
+            memory_limit: self.memory_limit.as_deref().map(str::parse).transpose()?,
+            ..GpuOptions::default()
+        })
+    }
+}
+
+/// The configuration that a run folder holds.
+pub(super) fn stored_config(folder: &RunFolder) -> Result<RunConfig> {
+    RunConfig::from_toml(&folder.config()?, &folder.config_path().display().to_string())
+}

@@ -1,0 +1,255 @@
+//! `downhill train`: from settings to a run, and what is said while it goes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::arguments::{Global, TrainArguments, stored_config};
+use super::output::{Ended, INTERRUPTED, Output, Stop};
+use super::progress::{Progress, metric};
+use crate::data::Split;
+use crate::gpu::format_bytes;
+use crate::nn::model_help;
+use crate::run::{EpochMetrics, Record, Run, RunConfig, RunFolder, Settings, given, read_checkpoint};
+use crate::train::{Event, Length, PlanReport, Trainer};
+use crate::{Error, Gpu, Result};
+
+/// Settings that a resumed run may be given: they do not change what it computes.
+const RESUMABLE: [&str; 5] = ["epochs", "steps", "log_every", "adapter", "memory_limit"];
+
+/// A run that was checked as far as it can be without a device.
+struct Prepared {
+    config: RunConfig,
+    start: Start,
+}
+
+enum Start {
+    New { path: Option<PathBuf>, overwrite: bool },
+    Resumed(RunFolder),
+}
+
+pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output) -> Ended {
+    let began = Instant::now();
+    if arguments.settings.model.as_deref() == Some("help") {
+        return list_models(output);
+    }
+    let Prepared { mut config, start } = prepare(arguments, global)?;
+    let split = config.load_data()?;
+    if arguments.print_config {
+        let settings = config.settings()?;
+        output.result(settings.to_toml()?.trim_end())?;
+        return output.event("done", &json!({ "config": settings }));
+    }
+
+    let interrupted = watch_interrupts();
+    let name = split.train.name().to_owned();
+    let steps = total_steps(&config, &split);
+    let gpu = Gpu::new(&config.gpu_options())?;
+    let trainer = Trainer::new(&gpu, split, config.options.clone())?;
+    output.event("plan", trainer.report())?;
+    explain(trainer.report(), &gpu, output);
+    let toml = config.to_toml()?;
+    let mut run = match start {
+        Start::New { path, overwrite } => {
+            let path = path.unwrap_or_else(|| {
+                RunFolder::default_path(&name, &config.options.model.to_string())
+            });
+            Run::start(trainer, RunFolder::create(&path, &toml, overwrite)?)?
+        }
+        Start::Resumed(folder) => {
+            let run = Run::resume(trainer, folder)?;
+            // Only now is it certain that the folder's run goes on with what was asked for.
+            run.folder().write_config(&toml)?;
+            run
+        }
+    };
+    output.explain(&format!("writing to {}", run.folder().path().display()));
+    follow(&mut run, steps, &interrupted, output)?;
+    finish(&run, began, output)
+}
+
+/// Trains to the end, telling every event.
+fn follow(run: &mut Run, steps: u64, interrupted: &AtomicBool, output: &Output) -> Ended {
+    let bytes = run.trainer().measured_bytes();
+    let mut progress = Progress::new(output, run.saved_steps(), steps, bytes);
+    loop {
+        let event = run.next_event(interrupted)?;
+        if let Some(record) = Record::of(&event) {
+            output.object(&record)?;
+            match record {
+                Record::Step(step) => progress.step(&step),
+                Record::Epoch(epoch) => progress.epoch(&epoch),
+            }
+        }
+        match event {
+            Event::Step(_) | Event::Epoch(_) => {}
+            Event::Finished => return Ok(()),
+            Event::Interrupted => {
+                let folder = shell_word(run.folder().path());
+                let step = run.saved_steps();
+                let message =
+                    format!("interrupted after step {step}; go on with: downhill train --resume {folder}");
+                return Err(Stop::Interrupted(message));
+            }
+        }
+    }
+}
+
+/// Says what came of a run that is done.
+fn finish(run: &Run, began: Instant, output: &Output) -> Ended {
+    let epochs = run.epochs();
+    let folder = run.folder();
+    let seconds = began.elapsed().as_secs_f64();
+    // Equal epochs: the mean speed is the harmonic mean.
+    let speed = epochs.len() as f64 / epochs.iter().map(|epoch| epoch.samples_per_second.recip()).sum::<f64>();
+    let last = epochs.last();
+    let mut body = json!({
+        "steps": run.saved_steps(),
+        "epochs": last.map_or(0, |epoch| epoch.epoch),
+        "seconds": seconds,
+        "samples_per_second": speed,
+        "train_loss": last.map(|epoch| epoch.train_loss),
+        "planned_bytes": run.trainer().report().bytes.total,
+        "measured_bytes": run.trainer().measured_bytes(),
+        "out": folder.path().display().to_string(),
+    });
+    let found = |of: fn(&EpochMetrics) -> Option<f64>| last.and_then(of);
+    let tests = [
+        ("test_loss", found(|epoch| epoch.test_loss)),
+        ("test_accuracy", found(|epoch| epoch.test_accuracy)),
+        ("test_rmse", found(|epoch| epoch.test_rmse)),
+    ];
+    for (key, value) in tests.iter().filter(|(_, value)| value.is_some()) {
+        body[*key] = json!(value);
+    }
+    output.event("done", &body)?;
+    if output.quiet {
+        return Ok(());
+    }
+    if let Some(epoch) = last {
+        let test = epoch.test_loss.map_or(String::new(), |loss| format!(", test loss {loss:.4}"));
+        let metric = metric(epoch.test_accuracy, epoch.test_rmse);
+        output.result(&format!(
+            "{} epochs, {} steps, {seconds:.1} s: train loss {:.4}{test}{metric}",
+            epoch.epoch, epoch.step, epoch.train_loss
+        ))?;
+        output.result(&format!("curves: {}", folder.curves_path().display()))?;
+    }
+    output.result(&format!("model:  {}", folder.model_path().display()))
+}
+
+fn prepare(arguments: &TrainArguments, global: &Global) -> Result<Prepared> {
+    let optimizer = arguments.optimizer.table()?;
+    let flags = Settings { optimizer, ..arguments.settings.clone() }.over(global.settings());
+    if let Some(path) = &arguments.resume {
+        return prepare_resumed(path, arguments, flags);
+    }
+    let settings = match &arguments.file {
+        None => flags,
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(|error| Error::read(path, error))?;
+            flags.over(Settings::from_toml(&text, &path.display().to_string())?)
+        }
+    };
+    let config = RunConfig::resolve(&settings)?;
+    if let (Some(out), false) = (&settings.out, arguments.print_config) {
+        RunFolder::check(out, arguments.overwrite)?;
+    }
+    Ok(Prepared { config, start: Start::New { path: settings.out, overwrite: arguments.overwrite } })
+}
+
+/// The run in the folder at `path`, longer if that is asked for; nothing else about it may change.
+fn prepare_resumed(path: &Path, arguments: &TrainArguments, flags: Settings) -> Result<Prepared> {
+    let fixed = given(&arguments.settings).into_iter().chain(given(&arguments.optimizer));
+    if let Some(name) = fixed.into_iter().find(|name| !RESUMABLE.contains(&name.as_str())) {
+        let message = "cannot be changed when a run is resumed; its folder says what it is";
+        return Err(Error::setting(&format!("--{}", name.replace('_', "-")), message));
+    }
+    let folder = RunFolder::open(path)?;
+    let stored = stored_config(&folder)?.settings()?;
+    let config = RunConfig::resolve(&flags.over(stored))?;
+    if folder.checkpoint_path().exists() {
+        let done = read_checkpoint(&folder.checkpoint_path())?;
+        let (name, wanted, done) = match config.options.length {
+            Length::Epochs(epochs) => ("--epochs", epochs, done.epoch),
+            Length::Steps(steps) => ("--steps", steps, done.step),
+        };
+        if wanted < done {
+            return Err(Error::setting(name, format!("the run has done {done} already, more than {wanted}")));
+        }
+    }
+    Ok(Prepared { config, start: Start::Resumed(folder) })
+}
+
+/// Updates of the whole run, for the bar.
+fn total_steps(config: &RunConfig, split: &Split) -> u64 {
+    match config.options.length {
+        Length::Steps(steps) => steps,
+        Length::Epochs(epochs) => epochs.saturating_mul(split.train.rows().div_ceil(config.options.batch) as u64),
+    }
+}
+
+/// A flag that Ctrl-C and a request to end set; the second one ends the process at once.
+fn watch_interrupts() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        // The run goes on; Ctrl-C then ends it at its last checkpoint.
+        log::warn!("Ctrl-C cannot be caught: {error}");
+    }
+    interrupted
+}
+
+/// What the run will take, for `-v`.
+fn explain(report: &PlanReport, gpu: &Gpu, output: &Output) {
+    let bytes = &report.bytes;
+    let roles = [
+        ("theta", bytes.theta),
+        ("gradient", bytes.gradient),
+        ("optimizer state", bytes.state),
+        ("activations", bytes.activations),
+        ("data", bytes.data),
+        ("staging", bytes.staging),
+        ("other", bytes.other),
+        ("all", bytes.total),
+    ];
+    let budget = gpu.budget();
+    output.explain(&format!("adapter: {}", report.adapter));
+    output.explain(&format!("budget: {} ({})", format_bytes(budget.bytes), budget.source));
+    output.explain(&format!(
+        "batch: {} rows as {} × {}; {} for one row more; {} parameters; rows on the GPU: {}",
+        report.batch,
+        report.accumulate,
+        report.micro_batch,
+        format_bytes(report.bytes_per_sample),
+        report.parameters,
+        if report.resident { "yes" } else { "no" },
+    ));
+    for (role, bytes) in roles {
+        output.explain(&format!("  {role:16} {:>12}", format_bytes(bytes)));
+    }
+}
+
+fn list_models(output: &Output) -> Ended {
+    for (form, meaning) in model_help() {
+        output.result(&format!("{form:44} {meaning}"))?;
+        output.event("model", &json!({ "form": form, "meaning": meaning }))?;
+    }
+    output.event("done", &json!({}))
+}
+
+/// `path` as a word that a shell takes whole.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/\\._-+:~".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}

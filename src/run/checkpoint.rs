@@ -1,0 +1,277 @@
+//! Tensors in files of the safetensors format: a model, and the checkpoint that resumes a run bit for bit.
+//!
+//! The format sorts tensors by name; their order in the model and a checkpoint's numbers stand as JSON under one
+//! key of the file's metadata.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::atomic;
+use crate::train::{NamedTensor, Snapshot};
+use crate::{Error, Result};
+
+/// The key of the metadata.
+const KEY: &str = "downhill";
+
+/// What a model's file says besides its tensors.
+#[derive(Serialize, Deserialize)]
+struct ModelHeader {
+    /// The tensors' names in the order of the model.
+    order: Vec<String>,
+}
+
+/// What a checkpoint says besides its tensors, which are `theta/<name>` and `<slot>/<name>`. JSON keeps an f64
+/// bit for bit, and a checkpoint is only made of a run whose loss is finite.
+#[derive(Serialize, Deserialize)]
+struct CheckpointHeader {
+    step: u64,
+    epoch: u64,
+    batch: u64,
+    loss_sum: f64,
+    loss_rows: u64,
+    /// The parameters' names in the order of the model.
+    order: Vec<String>,
+    /// The state vectors' names in the optimizer's order.
+    slots: Vec<String>,
+}
+
+const THETA: &str = "theta";
+
+/// Writes θ as a safetensors file, atomically.
+///
+/// # Errors
+/// [`Error::Write`]; a file that was there before is untouched.
+pub fn write_model(path: &Path, parameters: &[NamedTensor]) -> Result<()> {
+    let header = ModelHeader { order: names(parameters) };
+    let tensors = parameters.iter().map(|tensor| (tensor.name.clone(), tensor));
+    write_tensors(path, tensors.collect(), &header)
+}
+
+/// Reads θ: in the order in which [`write_model`] was given it, or by name if something else wrote the file.
+///
+/// # Errors
+/// [`Error::Read`] where there is no such file, [`Error::Run`] where it is damaged or not f32.
+pub fn read_model(path: &Path) -> Result<Vec<NamedTensor>> {
+    let bytes = fs::read(path).map_err(|error| Error::read(path, error))?;
+    let file = TensorFile::parse(path, &bytes)?;
+    let order = match file.header::<ModelHeader>()? {
+        Some(header) => header.order,
+        None => {
+            let mut names: Vec<String> = file.tensors.names().into_iter().map(str::to_owned).collect();
+            names.sort();
+            names
+        }
+    };
+    file.only(order.len())?;
+    order.iter().map(|name| file.tensor(name, name)).collect()
+}
+
+/// Writes all that resuming needs as one file, atomically; the folder is made where there is none.
+///
+/// # Errors
+/// [`Error::Write`]; the checkpoint that was there before is untouched.
+pub fn write_checkpoint(path: &Path, snapshot: &Snapshot) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+    }
+    let header = CheckpointHeader {
+        step: snapshot.step,
+        epoch: snapshot.epoch,
+        batch: snapshot.batch,
+        loss_sum: snapshot.loss_sum,
+        loss_rows: snapshot.loss_rows,
+        order: names(&snapshot.theta),
+        slots: snapshot.state.iter().map(|(slot, _)| slot.clone()).collect(),
+    };
+    let state = snapshot.state.iter().map(|(slot, tensors)| (slot.as_str(), tensors));
+    let vectors = std::iter::once((THETA, &snapshot.theta)).chain(state);
+    let tensors = vectors.flat_map(|(role, tensors)| {
+        tensors.iter().map(move |tensor| (format!("{role}/{}", tensor.name), tensor))
+    });
+    write_tensors(path, tensors.collect(), &header)
+}
+
+/// Reads what [`write_checkpoint`] wrote.
+///
+/// # Errors
+/// [`Error::Run`] where there is no such file or it is damaged.
+pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
+    let bytes = fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::run(path, "there is no such checkpoint"),
+        _ => Error::read(path, error),
+    })?;
+    let file = TensorFile::parse(path, &bytes)?;
+    let Some(header) = file.header::<CheckpointHeader>()? else {
+        return Err(Error::run(path, "it holds tensors but is no checkpoint of downhill"));
+    };
+    file.only(header.order.len() * (1 + header.slots.len()))?;
+    let vector = |role: &str| -> Result<Vec<NamedTensor>> {
+        header.order.iter().map(|name| file.tensor(&format!("{role}/{name}"), name)).collect()
+    };
+    Ok(Snapshot {
+        step: header.step,
+        epoch: header.epoch,
+        batch: header.batch,
+        loss_sum: header.loss_sum,
+        loss_rows: header.loss_rows,
+        theta: vector(THETA)?,
+        state: header.slots.iter().map(|slot| Ok((slot.clone(), vector(slot)?))).collect::<Result<_>>()?,
+    })
+}
+
+fn names(tensors: &[NamedTensor]) -> Vec<String> {
+    tensors.iter().map(|tensor| tensor.name.clone()).collect()
+}
+
+fn write_tensors(path: &Path, tensors: Vec<(String, &NamedTensor)>, header: &impl Serialize) -> Result<()> {
+    let refused = |error: &dyn std::fmt::Display| Error::run(path, format!("cannot be encoded: {error}"));
+    // The format is little endian, as is every machine that wgpu has a backend for.
+    let views = tensors.into_iter().map(|(name, tensor)| {
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytemuck::cast_slice(&tensor.values));
+        view.map(|view| (name, view))
+    });
+    let views: Vec<_> = views.collect::<Result<_, _>>().map_err(|error| refused(&error))?;
+    let header = serde_json::to_string(header).map_err(|error| refused(&error))?;
+    let metadata = HashMap::from([(KEY.to_owned(), header)]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| refused(&error))?;
+    atomic::write(path, &bytes)
+}
+
+/// A file that was read, with its path for messages.
+struct TensorFile<'a> {
+    path: &'a Path,
+    bytes: &'a [u8],
+    tensors: SafeTensors<'a>,
+}
+
+impl<'a> TensorFile<'a> {
+    fn parse(path: &'a Path, bytes: &'a [u8]) -> Result<Self> {
+        match SafeTensors::deserialize(bytes) {
+            Ok(tensors) => Ok(TensorFile { path, bytes, tensors }),
+            Err(error) => Err(Error::run(path, format!("is no whole safetensors file ({error})"))),
+        }
+    }
+
+    /// What stands under our key, if there is such a key.
+    fn header<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        let metadata = SafeTensors::read_metadata(self.bytes).ok().and_then(|(_, whole)| whole.metadata().clone());
+        let Some(text) = metadata.as_ref().and_then(|metadata| metadata.get(KEY)) else { return Ok(None) };
+        let wrong = |error| Error::run(self.path, format!("its metadata is not as downhill writes it ({error})"));
+        serde_json::from_str(text).map(Some).map_err(wrong)
+    }
+
+    /// Errors unless there are as many tensors as `wanted`.
+    fn only(&self, wanted: usize) -> Result<()> {
+        if self.tensors.len() == wanted {
+            return Ok(());
+        }
+        let found = self.tensors.len();
+        Err(Error::run(self.path, format!("holds {found} tensors where its header speaks of {wanted}")))
+    }
+
+    /// The tensor `key` under the name `name`.
+    fn tensor(&self, key: &str, name: &str) -> Result<NamedTensor> {
+        let Ok(view) = self.tensors.tensor(key) else {
+            return Err(Error::run(self.path, format!("holds no tensor `{key}`")));
+        };
+        if view.dtype() != Dtype::F32 {
+            return Err(Error::run(self.path, format!("`{key}` is {:?}, not F32", view.dtype())));
+        }
+        let values = bytemuck::pod_collect_to_vec(view.data());
+        Ok(NamedTensor { name: name.to_owned(), shape: view.shape().to_vec(), values })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(name: &str, shape: &[usize], first: f32) -> NamedTensor {
+        let values = (0..shape.iter().product()).map(|i| first + i as f32).collect();
+        NamedTensor { name: name.to_owned(), shape: shape.to_vec(), values }
+    }
+
+    fn parameters(first: f32) -> Vec<NamedTensor> {
+        // In another order than that of the names, and with values that text would spoil.
+        let mut weight = tensor("0.weight", &[2, 3], first);
+        weight.values[1] = f32::from_bits(1);
+        weight.values[2] = -0.0;
+        vec![weight, tensor("0.bias", &[2], first + 0.1)]
+    }
+
+    fn snapshot() -> Snapshot {
+        Snapshot {
+            step: 7,
+            epoch: 1,
+            batch: 3,
+            loss_sum: 0.1 + 0.2,
+            loss_rows: 300,
+            theta: parameters(0.3),
+            state: vec![("velocity".to_owned(), parameters(1e-30)), ("square".to_owned(), parameters(2.0))],
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_comes_back_bit_for_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint/latest.safetensors");
+        write_checkpoint(&path, &snapshot()).unwrap();
+        let first = fs::read(&path).unwrap();
+        let found = read_checkpoint(&path).unwrap();
+        assert_eq!(found, snapshot());
+        assert_eq!(found.loss_sum.to_bits(), snapshot().loss_sum.to_bits());
+        assert!(found.theta[0].values[2].is_sign_negative());
+        write_checkpoint(&path, &found).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), first, "the same snapshot makes the same bytes");
+    }
+
+    #[test]
+    fn a_model_keeps_its_order_and_is_read_by_name_where_another_program_wrote_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        write_model(&path, &parameters(0.5)).unwrap();
+        assert_eq!(read_model(&path).unwrap(), parameters(0.5));
+
+        let bias = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
+        let foreign = safetensors::serialize([("b", bias.clone()), ("a", bias)], None).unwrap();
+        fs::write(&path, foreign).unwrap();
+        assert_eq!(names(&read_model(&path).unwrap()), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_checkpoint_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latest.safetensors");
+        write_checkpoint(&path, &snapshot()).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let header = |from: &str, to: &str| {
+            let text = whole.iter().map(|byte| char::from(*byte)).collect::<String>();
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1).chars().map(|c| c as u8).collect::<Vec<u8>>()
+        };
+        let view = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
+        let rows: [(&str, Vec<u8>, &str); 7] = [
+            ("empty", vec![], "no whole safetensors file"),
+            ("truncated", whole[..whole.len() - 1].to_vec(), "no whole safetensors file"),
+            ("longer", [&whole[..], b"x"].concat(), "no whole safetensors file"),
+            ("no header", safetensors::serialize([("a", view)], None).unwrap(), "no checkpoint of downhill"),
+            ("renamed tensor", header("theta/0.bias", "theta/1.bias"), "holds no tensor `theta/0.bias`"),
+            ("slot not told of", header(r#"\"velocity\","#, "             "), "6 tensors where"),
+            ("number for text", header(r#"\"step\":7"#, r#"\"step\":x"#), "metadata is not as downhill writes it"),
+        ];
+        for (case, bytes, fragment) in rows {
+            fs::write(&path, bytes).unwrap();
+            let error = read_checkpoint(&path).unwrap_err();
+            assert!(matches!(error, Error::Run { .. }), "{case}: {error}");
+            assert!(error.to_string().contains(fragment), "{case}: {error}");
+        }
+        let error = read_checkpoint(&folder.path().join("none")).unwrap_err();
+        assert!(error.to_string().contains("no such checkpoint"), "{error}");
+    }
+}

@@ -1,0 +1,290 @@
+//! A run's whole configuration, checked: where rows come from, what is done with them, and on what.
+
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::settings::{NAME, Settings};
+use crate::data::{DataSpec, Schema, Split, Task, TestSpec, load};
+use crate::graph::{Dim, Graph};
+use crate::nn::{Loss, Mode, ModelSpec};
+use crate::optim::{HyperValue, Optimizer};
+use crate::train::{Length, TrainOptions};
+use crate::{AdapterChoice, Error, GpuOptions, MemoryLimit, Result};
+
+const MODEL: &str = "mlp:128";
+const OPTIMIZER: &str = "adam";
+const BATCH: u64 = 128;
+const EPOCHS: u64 = 10;
+const SEED: u64 = 0;
+const EVAL_EVERY: u64 = 1;
+const LOG_EVERY: u64 = 100;
+const RESIDENT: &str = "auto";
+
+/// All that a run is asked to do.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// Rows to learn from; a path is absolute, so that a run can be resumed from anywhere.
+    pub data: DataSpec,
+    /// Rows to test on, where they are not the source's own.
+    pub test: Option<TestSpec>,
+    /// The column of a table to predict, where it is not the last.
+    pub target: Option<String>,
+    /// What to train, and how.
+    pub options: TrainOptions,
+    /// The adapter asked for.
+    pub adapter: Option<String>,
+    /// The limit on GPU memory asked for.
+    pub memory_limit: Option<MemoryLimit>,
+    /// What the rows mean; known once they were loaded.
+    pub schema: Option<Schema>,
+}
+
+impl RunConfig {
+    /// Takes apart what [`RunConfig::to_toml`] wrote, or what a person did; `origin` stands in messages.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the key or the line.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self> {
+        Self::resolve(&Settings::from_toml(text, origin)?)
+    }
+
+    /// As a file that makes the same run.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where a value has no form in TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        self.settings()?.to_toml()
+    }
+
+    /// Checks settings and fills in the defaults.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the one that cannot be used.
+    pub(crate) fn resolve(settings: &Settings) -> Result<Self> {
+        let Some(data) = &settings.data else {
+            return Err(Error::setting("data", "which rows are to be learned? say it, as in --data digits"));
+        };
+        let loss = settings.loss.as_deref().map(str::parse::<Loss>).transpose()?;
+        let options = TrainOptions {
+            model: settings.model.as_deref().unwrap_or(MODEL).parse::<ModelSpec>()?,
+            loss,
+            optimizer: optimizer(settings.optimizer.as_ref())?,
+            batch: at_least_1("batch", settings.batch.unwrap_or(BATCH))?
+                .try_into()
+                .map_err(|_| Error::setting("batch", "is more than any memory can hold"))?,
+            length: length(settings)?,
+            seed: settings.seed.unwrap_or(SEED),
+            eval_every: at_least_1("eval_every", settings.eval_every.unwrap_or(EVAL_EVERY))?,
+            log_every: settings.log_every.unwrap_or(LOG_EVERY),
+            resident: settings.resident.as_deref().unwrap_or(RESIDENT).parse()?,
+        };
+        let test = settings.test.as_deref().map(str::parse::<TestSpec>).transpose()?;
+        Ok(RunConfig {
+            data: absolute(data.parse()?)?,
+            test: match test {
+                Some(TestSpec::Source(source)) => Some(TestSpec::Source(absolute(source)?)),
+                other => other,
+            },
+            target: settings.target.clone(),
+            options,
+            adapter: settings.adapter.clone(),
+            memory_limit: settings.memory_limit.as_deref().map(str::parse).transpose()?,
+            schema: settings.schema.clone(),
+        })
+    }
+
+    /// The settings that make this configuration, all of them.
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        let options = &self.options;
+        let (epochs, steps) = match options.length {
+            Length::Epochs(epochs) => (Some(epochs), None),
+            Length::Steps(steps) => (None, Some(steps)),
+        };
+        let unwritable = |error: toml::ser::Error| Error::setting("optimizer", error.to_string());
+        Ok(Settings {
+            data: Some(self.data.to_string()),
+            test: self.test.as_ref().map(TestSpec::to_string),
+            target: self.target.clone(),
+            model: Some(options.model.to_string()),
+            loss: options.loss.map(|loss| loss.to_string()),
+            batch: Some(options.batch as u64),
+            epochs,
+            steps,
+            seed: Some(options.seed),
+            eval_every: Some(options.eval_every),
+            log_every: Some(options.log_every),
+            resident: Some(options.resident.to_string()),
+            // A run that is made again goes to a folder of its own.
+            out: None,
+            adapter: self.adapter.clone(),
+            memory_limit: self.memory_limit.map(|limit| match limit {
+                MemoryLimit::Bytes(bytes) => bytes.to_string(),
+                MemoryLimit::Fraction(_) => limit.to_string(),
+            }),
+            optimizer: Some(Table::try_from(&options.optimizer).map_err(unwritable)?),
+            schema: self.schema.clone(),
+        })
+    }
+
+    /// Loads the rows, fills in what they decide, and checks that model and loss go with them.
+    ///
+    /// # Errors
+    /// What is wrong with the files; [`Error::Setting`] for a model or loss that does not fit, and for rows of
+    /// another kind than those of the run that wrote the configuration.
+    pub fn load_data(&mut self) -> Result<Split> {
+        let split = load(&self.data, self.target.as_deref(), self.test.as_ref(), self.options.seed)?;
+        let schema = split.train.schema();
+        if self.schema.as_ref().is_some_and(|known| known != schema) {
+            let message = format!("the rows of {} are of another kind than [schema] says", self.data);
+            return Err(Error::setting("data", message));
+        }
+        self.options.loss = Some(Loss::for_task(self.options.loss, schema)?);
+        check_model(&self.options.model, schema)?;
+        self.schema = Some(schema.clone());
+        Ok(split)
+    }
+
+    /// How to open the device.
+    pub fn gpu_options(&self) -> GpuOptions {
+        GpuOptions {
+            adapter: self.adapter.clone().map_or(AdapterChoice::Best, AdapterChoice::Matching),
+            memory_limit: self.memory_limit,
+            ..GpuOptions::default()
+        }
+    }
+}
+
+/// Builds the model for rows of `schema` without a device, to see whether it can be.
+fn check_model(model: &ModelSpec, schema: &Schema) -> Result<()> {
+    let outputs = match &schema.task {
+        Task::Classes { count, .. } => *count,
+        Task::Values { width } => *width,
+    };
+    let mut graph = Graph::new();
+    let features = graph.input("features", [Dim::BATCH, Dim::Fixed(schema.features())])?;
+    model.build(&mut graph, features, outputs, Mode::Train).map(drop)
+}
+
+fn at_least_1(name: &str, value: u64) -> Result<u64> {
+    match value {
+        0 => Err(Error::setting(name, "must be at least 1, not 0")),
+        value => Ok(value),
+    }
+}
+
+fn length(settings: &Settings) -> Result<Length> {
+    match (settings.epochs, settings.steps) {
+        (Some(_), Some(_)) => Err(Error::setting("steps", "a run has so many epochs or so many steps, not both")),
+        (None, Some(steps)) => at_least_1("steps", steps).map(Length::Steps),
+        (epochs, None) => at_least_1("epochs", epochs.unwrap_or(EPOCHS)).map(Length::Epochs),
+    }
+}
+
+/// The optimizer of the table `[optimizer]`.
+fn optimizer(table: Option<&Table>) -> Result<Optimizer> {
+    let name = match table.and_then(|table| table.get(NAME)) {
+        None => OPTIMIZER,
+        Some(Value::String(name)) => name,
+        Some(other) => return Err(Error::setting("optimizer", format!("name must be text, not {other}"))),
+    };
+    let hyper = table.into_iter().flatten().filter(|(key, _)| *key != NAME);
+    hyper.fold(Optimizer::new(name), |optimizer, (key, value)| {
+        let value: HyperValue = value.clone().try_into().map_err(|_| {
+            Error::setting(key, format!("must be a number, true, false or a word, not {value}"))
+        })?;
+        optimizer?.with(key, value)
+    })
+}
+
+fn absolute(source: DataSpec) -> Result<DataSpec> {
+    let path = |path: PathBuf| -> Result<PathBuf> {
+        std::path::absolute(&path).map_err(|error| Error::read(Path::new(&path), error))
+    };
+    Ok(match source {
+        DataSpec::Idx(folder) => DataSpec::Idx(path(folder)?),
+        DataSpec::Csv(file) => DataSpec::Csv(path(file)?),
+        other => other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resolved_configuration_makes_itself_again() {
+        let rows = [
+            "data = 'digits'",
+            "data = 'digits'\ntest = '20%'\nmodel = 'linear 7, tanh, dropout 0.25, linear 10'\nsteps = 5\nseed = 9",
+            "data = 'random:50x3:2'\nresident = 'no'\nmemory_limit = '75%'\nadapter = 'llvm'\nlog_every = 0",
+            "data = 'digits'\nmemory_limit = '2GiB'\n[optimizer]\nname = 'rmsprop'\ncentered = true\nlr = 3e-4",
+        ];
+        for text in rows {
+            let mut config = RunConfig::from_toml(text, "test").unwrap();
+            for _ in 0..2 {
+                let written = config.to_toml().unwrap();
+                config = RunConfig::from_toml(&written, "written").unwrap();
+                assert_eq!(config.to_toml().unwrap(), written, "{text}");
+                // The second time with all that the data says.
+                config.load_data().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_that_help_tells() {
+        let written = RunConfig::from_toml("data = 'digits'", "test").unwrap().settings().unwrap();
+        let mut command = <Settings as clap::Args>::augment_args(clap::Command::new("train"));
+        let help = command.render_help().to_string();
+        let told = [
+            written.model.unwrap(),
+            written.batch.unwrap().to_string(),
+            written.epochs.unwrap().to_string(),
+            written.seed.unwrap().to_string(),
+            written.eval_every.unwrap().to_string(),
+            written.log_every.unwrap().to_string(),
+            written.resident.unwrap(),
+        ];
+        for default in told {
+            assert!(help.contains(&format!("[default: {default}]")), "{default}: {help}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_setting_is_said() {
+        let rows = [
+            ("seed = 1", "data: which rows"),
+            ("data = 'digits'\nbatch = 0", "batch: must be at least 1"),
+            ("data = 'digits'\nepochs = 0", "epochs: must be at least 1"),
+            ("data = 'digits'\nepochs = 1\nsteps = 1", "not both"),
+            ("data = 'digits'\nresident = 'maybe'", "resident: unknown name `maybe`"),
+            ("data = 'digits'\nloss = 'msr'", "did you mean `mse`"),
+            ("data = 'digits'\nmodel = 'mpl:3'", "did you mean `mlp`"),
+            ("data = 'digits'\nmemory_limit = '0%'", "memory limit"),
+            ("data = 'digits'\n[optimizer]\nname = 'adm'", "did you mean `adam`"),
+            ("data = 'digits'\n[optimizer]\nname = 3", "name must be text"),
+            ("data = 'digits'\n[optimizer]\nlr = -1", "lr: must be at least 0"),
+            ("data = 'digits'\n[optimizer]\nlr = [1]", "lr: must be a number"),
+            ("data = 'digits'\n[optimizer]\nbeta3 = 0.1", "did you mean `beta"),
+        ];
+        for (text, fragment) in rows {
+            let message = RunConfig::from_toml(text, "test").err().expect("refused").to_string();
+            assert!(message.contains(fragment), "`{text}`: {message}");
+        }
+    }
+
+    #[test]
+    fn models_and_losses_that_the_data_does_not_take_are_refused_without_a_device() {
+        let rows = [
+            ("data = 'digits'\nloss = 'mse'", "the targets are classes"),
+            ("data = 'digits'\nmodel = 'linear 9'", "end it with `linear 10`"),
+            ("data = 'digits'\n[schema]\nfeature_shape = [3]\nencoding = 'f32'\ntask = { values = { width = 1 } }",
+             "of another kind"),
+        ];
+        for (text, fragment) in rows {
+            let message = RunConfig::from_toml(text, "test").unwrap().load_data().err().expect("refused").to_string();
+            assert!(message.contains(fragment), "`{text}`: {message}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The picture of a run: losses over epochs, and below them the metric on the test set.
+
+use std::ops::Range;
+use std::path::Path;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::atomic;
+use super::metrics::EpochMetrics;
+use crate::{Error, Result};
+
+const WIDTH: u32 = 800;
+const PANEL_HEIGHT: u32 = 400;
+const TRAIN: RGBColor = RGBColor(31, 119, 180);
+const TEST: RGBColor = RGBColor(214, 39, 40);
+/// A line with no more points than this shows each as a dot, so that a run of one epoch shows something.
+const DOTS: usize = 40;
+
+/// A line of a panel: its name, its colour, and its points as epoch and value.
+struct Line {
+    name: &'static str,
+    colour: RGBColor,
+    points: Vec<(f64, f64)>,
+}
+
+impl Line {
+    fn new(
+        name: &'static str,
+        colour: RGBColor,
+        epochs: &[EpochMetrics],
+        value: impl Fn(&EpochMetrics) -> Option<f64>,
+    ) -> Self {
+        let point = |epoch: &EpochMetrics| value(epoch).map(|value| (epoch.epoch as f64, value));
+        let points = epochs.iter().filter_map(point).filter(|(_, value)| value.is_finite());
+        Line { name, colour, points: points.collect() }
+    }
+}
+
+/// Draws `epochs` to the file at `path`, atomically; without epochs there is no picture.
+///
+/// # Errors
+/// [`Error::Write`].
+pub(super) fn draw(path: &Path, epochs: &[EpochMetrics]) -> Result<()> {
+    if epochs.is_empty() {
+        return Ok(());
+    }
+    let picture = render(epochs).map_err(|error| {
+        let source = std::io::Error::other(error.to_string());
+        Error::Write { path: path.to_owned(), source }
+    })?;
+    atomic::write(path, picture.as_bytes())
+}
+
+type Drawing<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn render(epochs: &[EpochMetrics]) -> Drawing<String> {
+    let losses = [
+        Line::new("train", TRAIN, epochs, |epoch| Some(epoch.train_loss)),
+        Line::new("test", TEST, epochs, |epoch| epoch.test_loss),
+    ];
+    let metrics = [
+        ("accuracy", Line::new("test", TEST, epochs, |epoch| epoch.test_accuracy)),
+        ("root mean squared error", Line::new("test", TEST, epochs, |epoch| epoch.test_rmse)),
+    ];
+    let mut panels = vec![("loss", losses.into_iter().collect::<Vec<_>>())];
+    panels.extend(metrics.into_iter().map(|(name, line)| (name, vec![line])));
+    panels.retain(|(_, lines)| lines.iter().any(|line| !line.points.is_empty()));
+
+    let mut picture = String::new();
+    {
+        let size = (WIDTH, PANEL_HEIGHT * panels.len().max(1) as u32);
+        let root = SVGBackend::with_string(&mut picture, size).into_drawing_area();
+        root.fill(&WHITE)?;
+        for (area, (name, lines)) in root.split_evenly((panels.len().max(1), 1)).iter().zip(&panels) {
+            panel(area, name, lines)?;
+        }
+        root.present()?;
+    }
+    Ok(picture)
+}
+
+fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, lines: &[Line]) -> Drawing<()> {
+    let all = || lines.iter().flat_map(|line| &line.points);
+    let epochs = widened(all().map(|point| point.0), 0.5, 0.0);
+    let values = widened(all().map(|point| point.1), 1e-3, 0.05);
+    // As many digits as tell two labels of the axis apart.
+    let digits = (2.0 - (values.end - values.start).log10()).clamp(0.0, 6.0) as usize;
+    let mut chart = ChartBuilder::on(area)
+        .margin(16)
+        .x_label_area_size(44)
+        .y_label_area_size(72)
+        .build_cartesian_2d(epochs.clone(), values)?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_labels(((epochs.end - epochs.start).ceil() as usize + 1).clamp(2, 10))
+        .x_label_formatter(&|epoch| if epoch.fract() == 0.0 { format!("{epoch}") } else { String::new() })
+        .y_label_formatter(&|value| format!("{value:.digits$}"))
+        .x_desc("epoch")
+        .y_desc(name)
+        .axis_desc_style(("sans-serif", 16))
+        .label_style(("sans-serif", 13))
+        .draw()?;
+    for line in lines.iter().filter(|line| !line.points.is_empty()) {
+        let style = line.colour.stroke_width(2);
+        let colour = line.colour;
+        chart
+            .draw_series(LineSeries::new(line.points.iter().copied(), style))?
+            .label(line.name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+        if line.points.len() <= DOTS {
+            chart.draw_series(line.points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
+        }
+    }
+    chart
+        .configure_series_labels()
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.3))
+        .label_font(("sans-serif", 14))
+        .draw()?;
+    Ok(())
+}
+
+/// The range of `values` with a `margin` at both ends as a part of it, and `least` about a single value.
+fn widened(values: impl Iterator<Item = f64>, least: f64, margin: f64) -> Range<f64> {
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    let margin = if high > low { (high - low) * margin } else { least.max(high.abs() * 1e-2) };
+    low - margin..high + margin
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(epoch: u64, train_loss: f64, test_loss: Option<f64>, test_accuracy: Option<f64>) -> EpochMetrics {
+        EpochMetrics {
+            epoch,
+            step: 10 * epoch,
+            train_loss,
+            test_loss,
+            test_accuracy,
+            test_rmse: None,
+            samples_per_second: 1.0,
+            seconds: 1.0,
+        }
+    }
+
+    #[test]
+    fn every_history_has_a_picture_with_its_lines() {
+        let long: Vec<_> = (1..=1000).map(|i| epoch(i, 1.0 / i as f64, Some(2.0), Some(0.5))).collect();
+        // Epochs, panels, lines.
+        let rows = [
+            (vec![epoch(1, 2.0, None, None)], 1, 1),
+            (vec![epoch(1, 2.0, Some(2.5), Some(0.25))], 2, 3),
+            (vec![epoch(1, 0.0, None, None), epoch(2, 0.0, None, None)], 1, 1),
+            (vec![epoch(7, 1e30, Some(f64::INFINITY), None), epoch(8, 1e-30, Some(1.0), None)], 1, 2),
+            (long, 2, 3),
+        ];
+        for (epochs, panels, lines) in rows {
+            let picture = render(&epochs).unwrap();
+            assert_eq!(picture.matches(">\nepoch\n").count(), panels, "{picture}");
+            let drawn = picture.matches(r##"fill="none""##).count() - picture.matches(r##"stroke="#000000""##).count();
+            assert!(drawn >= lines, "{drawn} lines of {lines}");
+            assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What a run said, one JSON object a line: the same objects that the command line prints with `--json`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::atomic;
+use crate::train::{EpochRecord, Event, StepRecord};
+use crate::{Error, Result};
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Record {
+    /// A step whose loss was asked for.
+    Step(StepRecord),
+    /// An epoch.
+    Epoch(EpochMetrics),
+}
+
+/// An epoch as files and streams hold it; a metric that was not taken has no key.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct EpochMetrics {
+    /// Its number, from 1.
+    pub epoch: u64,
+    /// Steps done since the start of the run.
+    pub step: u64,
+    /// The mean of the losses of its rows, each before the update that it took part in.
+    pub train_loss: f64,
+    /// The mean loss on the test set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_loss: Option<f64>,
+    /// The fraction of test rows whose class was right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_accuracy: Option<f64>,
+    /// The root of the mean squared error on the test set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_rmse: Option<f64>,
+    /// Training rows a second, evaluation not counted.
+    pub samples_per_second: f64,
+    /// Seconds of training and evaluation since the process began to train.
+    pub seconds: f64,
+}
+
+impl From<&EpochRecord> for EpochMetrics {
+    fn from(record: &EpochRecord) -> Self {
+        EpochMetrics {
+            epoch: record.epoch,
+            step: record.step,
+            train_loss: record.train_loss,
+            test_loss: record.test.map(|test| test.loss),
+            test_accuracy: record.test.and_then(|test| test.accuracy),
+            test_rmse: record.test.and_then(|test| test.rmse),
+            samples_per_second: record.samples_per_second,
+            seconds: record.seconds,
+        }
+    }
+}
+
+impl Record {
+    /// The record that an event leaves, if it leaves one.
+    pub fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::Step(step) => Some(Record::Step(*step)),
+            Event::Epoch(epoch) => Some(Record::Epoch(epoch.into())),
+            Event::Interrupted | Event::Finished => None,
+        }
+    }
+
+    fn step(&self) -> u64 {
+        match self {
+            Record::Step(step) => step.step,
+            Record::Epoch(epoch) => epoch.step,
+        }
+    }
+}
+
+/// The file of a run's records, and its epochs in memory.
+pub(super) struct Metrics {
+    path: PathBuf,
+    file: File,
+    epochs: Vec<EpochMetrics>,
+}
+
+impl Metrics {
+    /// An empty file at `path`.
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).map_err(|error| Error::write(path, error))?;
+        Ok(Metrics { path: path.to_owned(), file, epochs: Vec::new() })
+    }
+
+    /// The file at `path` less what was recorded after `step`: those steps are taken again.
+    pub fn resume(path: &Path, step: u64) -> Result<Self> {
+        let (mut text, mut epochs) = (String::new(), Vec::new());
+        for (line, record) in read(path)?.into_iter().filter(|(_, record)| record.step() <= step) {
+            text.push_str(&line);
+            text.push('\n');
+            if let Record::Epoch(epoch) = record {
+                epochs.push(epoch);
+            }
+        }
+        atomic::write(path, text.as_bytes())?;
+        let file = OpenOptions::new().append(true).open(path).map_err(|error| Error::write(path, error))?;
+        Ok(Metrics { path: path.to_owned(), file, epochs })
+    }
+
+    pub fn append(&mut self, record: Record) -> Result<()> {
+        let written = serde_json::to_string(&record).map_err(std::io::Error::other);
+        let written = written.and_then(|line| self.file.write_all(format!("{line}\n").as_bytes()));
+        written.map_err(|error| Error::write(&self.path, error))?;
+        if let Record::Epoch(epoch) = record {
+            self.epochs.push(epoch);
+        }
+        Ok(())
+    }
+
+    pub fn epochs(&self) -> &[EpochMetrics] {
+        &self.epochs
+    }
+}
+
+/// The lines of the file at `path` with what they say. The last line may be cut short: a run was killed while it
+/// wrote it. A missing file has no lines.
+fn read(path: &Path) -> Result<Vec<(String, Record)>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::read(path, error)),
+    };
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let parse = |(index, line): (usize, &str)| match serde_json::from_str(line) {
+        Ok(record) => Ok((line.to_owned(), record)),
+        Err(error) => Err(Error::data(path, format!("line {}", index + 1), format!("is no record ({error})"))),
+    };
+    whole.lines().enumerate().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: &str = r#"{"event":"step","step":2,"epoch":1,"loss":0.5,"lr":0.001}"#;
+    const EPOCH: &str =
+        r#"{"event":"epoch","epoch":1,"step":3,"train_loss":0.5,"samples_per_second":9.0,"seconds":1.0}"#;
+    const LATER: &str = r#"{"event":"step","step":4,"epoch":2,"loss":0.25,"lr":0.001}"#;
+
+    #[test]
+    fn resuming_forgets_what_came_after_the_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        // What is written, the step of the checkpoint, how many lines are left of it.
+        let rows: [(String, u64, usize); 6] = [
+            (format!("{STEP}\n{EPOCH}\n{LATER}\n"), 4, 3),
+            (format!("{STEP}\n{EPOCH}\n{LATER}\n"), 3, 2),
+            (format!("{STEP}\n{EPOCH}\n{LATER}\n"), 0, 0),
+            (format!("{STEP}\n{EPOCH}\n{}", &LATER[..20]), 9, 2),
+            (STEP[..9].to_owned(), 9, 0),
+            (String::new(), 9, 0),
+        ];
+        for (text, step, left) in rows {
+            fs::write(&path, &text).unwrap();
+            let mut metrics = Metrics::resume(&path, step).unwrap();
+            let kept: String = text.split_inclusive('\n').take(left).collect();
+            assert_eq!(fs::read_to_string(&path).unwrap(), kept, "after step {step}");
+            assert_eq!(metrics.epochs().len(), usize::from(left >= 2));
+            metrics.append(serde_json::from_str(LATER).unwrap()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), format!("{kept}{LATER}\n"));
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_record_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        fs::write(&path, format!("{STEP}\nnonsense\n{LATER}\n")).unwrap();
+        let message = Metrics::resume(&path, 9).err().expect("refused").to_string();
+        assert!(message.contains("metrics.jsonl: line 2: is no record"), "{message}");
+    }
+}

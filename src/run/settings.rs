@@ -1,0 +1,260 @@
+//! Settings as people write them: the flags of `train` and the keys of a configuration file, one name for both.
+
+use std::path::PathBuf;
+
+use clap::builder::RangedU64ValueParser;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::data::Schema;
+use crate::error::did_you_mean;
+use crate::optim::HyperValue;
+use crate::{Error, Result};
+
+/// What was set, by flag or by key; what was not has a default or is not needed.
+///
+/// Flags are written with hyphens, keys with underscores.
+#[derive(Clone, Debug, Default, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Rows to learn from: `digits`, a folder of IDX files, a .csv or .csv.gz file, `random:ROWSxCOLS:CLASSES`
+    #[arg(long, value_name = "SPEC")]
+    pub data: Option<String>,
+    /// Rows to test on: another source, or a part of the rows such as `20%` [default: the source's own test part]
+    #[arg(long, value_name = "SPEC")]
+    pub test: Option<String>,
+    /// The column of a table to predict [default: the last]
+    #[arg(long, value_name = "COLUMN")]
+    pub target: Option<String>,
+    /// The model: `mlp:256,128`, `linear`, a list of layers; `help` lists all [default: mlp:128]
+    #[arg(long, value_name = "SPEC")]
+    pub model: Option<String>,
+    /// What is minimised: `cross-entropy` for classes, `mse` for numbers [default: by the target]
+    #[arg(long, value_name = "NAME")]
+    pub loss: Option<String>,
+    /// Rows that one update averages over [default: 128]
+    #[arg(long, value_name = "N")]
+    pub batch: Option<u64>,
+    /// Passes over the training rows [default: 10]
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    pub epochs: Option<u64>,
+    /// Updates, in the place of --epochs
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+    /// Of the initial parameters, the order of the rows and dropout [default: 0]
+    // TOML's integers end where an i64 does.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(..=i64::MAX as u64))]
+    pub seed: Option<u64>,
+    /// Epochs between two evaluations on the test rows [default: 1]
+    #[arg(long, value_name = "N")]
+    pub eval_every: Option<u64>,
+    /// Steps between two reports of a step's loss; 0 for none [default: 100]
+    #[arg(long, value_name = "N")]
+    pub log_every: Option<u64>,
+    /// Whether the rows live on the GPU: `auto`, `yes` or `no` [default: auto]
+    #[arg(long, value_name = "WHEN")]
+    pub resident: Option<String>,
+    /// The folder that the run writes [default: runs/<time>-<data>-<model>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The adapter, a flag of all commands.
+    #[arg(skip)]
+    pub adapter: Option<String>,
+    /// The limit on GPU memory, a flag of all commands.
+    #[arg(skip)]
+    pub memory_limit: Option<String>,
+    /// `name` and hyper-parameters, of which the flags are [`OptimizerSettings`].
+    #[arg(skip)]
+    pub optimizer: Option<Table>,
+    /// What the rows of the data meant when the run began.
+    #[arg(skip)]
+    pub schema: Option<Schema>,
+}
+
+/// The flags of the optimizer.
+#[derive(Clone, Debug, Default, clap::Args, Serialize)]
+pub(crate) struct OptimizerSettings {
+    /// The update rule: `sgd`, `momentum`, `nesterov`, `rmsprop`, `adam` [default: adam]
+    #[arg(long, value_name = "NAME")]
+    pub optimizer: Option<String>,
+    /// The learning rate [default: the rule's]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub lr: Option<f64>,
+    /// The weight of the past velocity, of rules that have one [default: the rule's]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub momentum: Option<f64>,
+    /// The weight of the L2 penalty [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub weight_decay: Option<f64>,
+    /// Any hyper-parameter of the rule, as often as needed
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub hyper: Vec<String>,
+}
+
+impl OptimizerSettings {
+    /// The table `[optimizer]` that says the same; none where nothing was set.
+    pub fn table(&self) -> Result<Option<Table>> {
+        let mut table = Table::new();
+        if let Some(name) = &self.optimizer {
+            table.insert(NAME.to_owned(), Value::String(name.clone()));
+        }
+        let short = [("lr", self.lr), ("momentum", self.momentum), ("weight_decay", self.weight_decay)];
+        for (name, value) in short {
+            table.extend(value.map(|value| (name.to_owned(), Value::Float(value))));
+        }
+        for assignment in &self.hyper {
+            let Some((name, value)) = assignment.split_once('=') else {
+                return Err(Error::setting("hyper", format!("`{assignment}` is not of the form NAME=VALUE")));
+            };
+            let value = match HyperValue::from(value) {
+                HyperValue::Flag(flag) => Value::Boolean(flag),
+                HyperValue::Number(number) => Value::Float(number),
+                HyperValue::Word(word) => Value::String(word),
+            };
+            table.insert(name.trim().to_owned(), value);
+        }
+        Ok((!table.is_empty()).then_some(table))
+    }
+}
+
+/// The key of `[optimizer]` that is no hyper-parameter.
+pub(super) const NAME: &str = "name";
+
+impl Settings {
+    /// Takes apart the text of the configuration file that messages call `origin`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the line or the key.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self> {
+        let wrong = |error: toml::de::Error| {
+            let line = error.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            let place = line.map_or(String::new(), |line| format!("line {line}: "));
+            Error::setting(origin, format!("{place}{}", error.message().replace('\n', " ")))
+        };
+        let table: Table = text.parse().map_err(wrong)?;
+        let known = Settings::keys();
+        if let Some(key) = table.keys().find(|key| !known.contains(key)) {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            return Err(Error::setting(origin, did_you_mean(key, &known)));
+        }
+        toml::from_str(text).map_err(wrong)
+    }
+
+    /// As TOML; [`Settings::from_toml`] gives the same settings.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where a value has no form in TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|error| Error::setting("configuration", error.to_string().replace('\n', " ")))
+    }
+
+    /// These settings, and those of `below` for what is not set here. Hyper-parameters go together if both are of
+    /// one rule.
+    pub fn over(self, below: Settings) -> Settings {
+        let length = if self.epochs.or(self.steps).is_some() {
+            (self.epochs, self.steps)
+        } else {
+            (below.epochs, below.steps)
+        };
+        Settings {
+            data: self.data.or(below.data),
+            test: self.test.or(below.test),
+            target: self.target.or(below.target),
+            model: self.model.or(below.model),
+            loss: self.loss.or(below.loss),
+            batch: self.batch.or(below.batch),
+            epochs: length.0,
+            steps: length.1,
+            seed: self.seed.or(below.seed),
+            eval_every: self.eval_every.or(below.eval_every),
+            log_every: self.log_every.or(below.log_every),
+            resident: self.resident.or(below.resident),
+            out: self.out.or(below.out),
+            adapter: self.adapter.or(below.adapter),
+            memory_limit: self.memory_limit.or(below.memory_limit),
+            optimizer: overlay(self.optimizer, below.optimizer),
+            schema: self.schema.or(below.schema),
+        }
+    }
+
+    fn keys() -> Vec<String> {
+        given_or_not(&Settings::default()).into_iter().map(|(name, _)| name).collect()
+    }
+}
+
+/// The table of an optimizer over another one.
+fn overlay(above: Option<Table>, below: Option<Table>) -> Option<Table> {
+    let (Some(above), Some(mut below)) = (above.clone(), below.clone()) else { return above.or(below) };
+    if above.get(NAME).is_some_and(|name| below.get(NAME) != Some(name)) {
+        return Some(above);
+    }
+    below.extend(above);
+    Some(below)
+}
+
+/// The names of the settings that were given.
+pub(crate) fn given(settings: &impl Serialize) -> Vec<String> {
+    given_or_not(settings).into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+}
+
+fn given_or_not(settings: &impl Serialize) -> Vec<(String, bool)> {
+    use serde_json::Value;
+    let Ok(Value::Object(settings)) = serde_json::to_value(settings) else { return Vec::new() };
+    let empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    settings.into_iter().map(|(name, value)| (name, !empty(&value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Settings {
+        Settings::from_toml(text, "run.toml").unwrap()
+    }
+
+    #[test]
+    fn a_flag_outranks_the_file() {
+        // File, flags, both together.
+        let rows = [
+            ("batch = 32\nseed = 1", "batch = 64", "batch = 64\nseed = 1"),
+            ("epochs = 3", "steps = 70", "steps = 70"),
+            ("steps = 70", "seed = 1", "steps = 70\nseed = 1"),
+            ("[optimizer]\nname = 'adam'\nbeta1 = 0.8", "[optimizer]\nlr = 0.1",
+             "[optimizer]\nname = 'adam'\nbeta1 = 0.8\nlr = 0.1"),
+            ("[optimizer]\nname = 'adam'\nlr = 0.8", "[optimizer]\nname = 'adam'\nlr = 0.1",
+             "[optimizer]\nname = 'adam'\nlr = 0.1"),
+            ("[optimizer]\nname = 'adam'\nbeta1 = 0.8", "[optimizer]\nname = 'sgd'",
+             "[optimizer]\nname = 'sgd'"),
+        ];
+        for (file, flags, both) in rows {
+            assert_eq!(parse(flags).over(parse(file)), parse(both), "{flags} over {file}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said_on_one_line() {
+        let rows = [
+            ("bacth = 32", "did you mean `batch`"),
+            ("eval-every = 2", "did you mean `eval_every`"),
+            ("seed = 1\nbatch = 'many'", "line 2: invalid type"),
+            ("seed = 1\n\nbatch = -1", "line 3: "),
+            ("seed 1", "line 1: "),
+            ("seed = 1\nseed = 2", "line 2: "),
+            ("[schema]\nfeature_shape = [2]", "missing field"),
+        ];
+        for (text, fragment) in rows {
+            let message = Settings::from_toml(text, "run.toml").unwrap_err().to_string();
+            assert!(message.starts_with("run.toml: ") && message.contains(fragment), "`{text}`: {message}");
+            assert_eq!(message.lines().count(), 1, "{message}");
+        }
+    }
+
+    #[test]
+    fn hyper_parameters_stand_in_the_table_with_their_types() {
+        let hyper = ["centered=true", "eps=1e-6", "form=lecture"].map(str::to_owned).to_vec();
+        let settings = OptimizerSettings { lr: Some(0.5), hyper, ..OptimizerSettings::default() };
+        let expected: Table = "lr = 0.5\ncentered = true\neps = 1e-6\nform = 'lecture'".parse().unwrap();
+        assert_eq!(settings.table().unwrap(), Some(expected));
+        assert_eq!(OptimizerSettings::default().table().unwrap(), None);
+    }
+}
