@@ -9,6 +9,7 @@ mod graph;
 mod nn;
 mod optim;
 mod plan;
+mod run;
 mod train;
 
 #[cfg(feature = "cli")]
@@ -23,6 +24,11 @@ pub use graph::{Array, Dim, Element, Graph, Initial, ParameterInfo, Shape, StepC
 pub use nn::{Activation, Initialisation, Layer, Loss, Mode, ModelSpec, linear, model_help};
 pub use optim::{Hyper, HyperKind, HyperRange, HyperValue, Optimizer, UPDATE_RULES, UpdateRule};
 pub use plan::memory::ByteCounts;
+#[cfg(feature = "cli")]
+pub use run::RunConfig;
+pub use run::{
+    EpochMetrics, Record, Run, RunFolder, read_checkpoint, read_model, write_checkpoint, write_model,
+};
 pub use train::{
     EpochRecord, Evaluation, Event, Length, NamedTensor, PlanReport, Predictions, Predictor, Resident,
     Snapshot, StepRecord, TrainOptions, Trainer,
