@@ -47,6 +47,9 @@ pub(super) enum Command {
     Eval(EvalArguments),
     /// Print a trained model's answer for each row of data
     Predict(EvalArguments),
+    /// Measure speed
+    #[command(subcommand)]
+    Bench(Bench),
 }
 
 #[derive(Args)]
@@ -67,6 +70,32 @@ pub(super) struct TrainArguments {
     /// Print the whole configuration as a TOML file that makes the same run, and stop
     #[arg(long)]
     pub print_config: bool,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Bench {
+    /// Steps and samples a second of one configuration, without evaluation
+    Step(Box<BenchStepArguments>),
+}
+
+#[derive(Args)]
+#[command(
+    mut_args(hidden_without_use),
+    mut_arg("steps", |argument| argument.help("Steps that are measured [default: 100]")),
+)]
+pub(super) struct BenchStepArguments {
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(flatten)]
+    pub optimizer: OptimizerSettings,
+    /// Steps before those that are measured
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub warm_up: u64,
+}
+
+fn hidden_without_use(argument: clap::Arg) -> clap::Arg {
+    let hidden = super::bench::WITHOUT_USE.contains(&argument.get_id().as_str());
+    argument.hide(hidden)
 }
 
 #[derive(Args)]

@@ -1,6 +1,7 @@
 //! The command line: what was typed, the library calls that it means, and what comes back as text or JSON lines.
 
 mod arguments;
+mod bench;
 mod devices;
 mod evaluate;
 mod output;
@@ -9,23 +10,26 @@ mod train;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Bench, Command};
 use output::{Output, Stop};
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
+    let began = Instant::now();
+    silence_display_search();
     let typed: Vec<OsString> = std::env::args_os().collect();
     ExitCode::from(match Arguments::try_parse_from(&typed) {
-        Ok(arguments) => run(&arguments),
+        Ok(arguments) => run(&arguments, began),
         Err(error) => refuse(&error, typed.iter().any(|argument| argument == "--json")),
     })
 }
 
-fn run(arguments: &Arguments) -> u8 {
+fn run(arguments: &Arguments, began: Instant) -> u8 {
     let global = &arguments.global;
     start_log(global.verbose);
     let output = Output { json: global.json, quiet: global.quiet, verbose: global.verbose };
@@ -34,11 +38,23 @@ fn run(arguments: &Arguments) -> u8 {
         Command::Train(arguments) => train::train(arguments, global, &output),
         Command::Eval(arguments) => evaluate::evaluate(arguments, global, &output),
         Command::Predict(arguments) => evaluate::predict(arguments, global, &output),
+        Command::Bench(Bench::Step(arguments)) => bench::step(arguments, global, &output, began),
     };
     match ended {
         Ok(()) | Err(Stop::ClosedPipe) => 0,
         Err(Stop::Failed(error)) => output.failed(&error.to_string(), error.exit_code()),
         Err(Stop::Interrupted(message)) => output.interrupted(&message),
+    }
+}
+
+/// Mesa's layer that sorts devices by display asks Wayland, whose library complains on standard error where there is
+/// no session. We choose the adapter ourselves, so the layer can rest there.
+fn silence_display_search() {
+    let headless = std::env::var_os("XDG_RUNTIME_DIR").is_none();
+    let chosen = std::env::var_os("MESA_VK_DEVICE_SELECT").is_some();
+    if headless && !chosen {
+        // SAFETY: nothing of this process has started a thread yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }
 
@@ -51,7 +67,8 @@ fn refuse(error: &clap::Error, json: bool) -> u8 {
     }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let telling = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let telling =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
     let line = telling.collect::<Vec<_>>().join(" ");
     let output = Output { json, quiet: false, verbose: false };
     output.failed(line.strip_prefix("error: ").unwrap_or(&line), 2)

@@ -55,9 +55,8 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
     let toml = config.to_toml()?;
     let mut run = match start {
         Start::New { path, overwrite } => {
-            let path = path.unwrap_or_else(|| {
-                RunFolder::default_path(&name, &config.options.model.to_string())
-            });
+            let path =
+                path.unwrap_or_else(|| RunFolder::default_path(&name, &config.options.model.to_string()));
             Run::start(trainer, RunFolder::create(&path, &toml, overwrite)?)?
         }
         Start::Resumed(folder) => {
@@ -105,7 +104,8 @@ fn finish(run: &Run, began: Instant, output: &Output) -> Ended {
     let folder = run.folder();
     let seconds = began.elapsed().as_secs_f64();
     // Equal epochs: the mean speed is the harmonic mean.
-    let speed = epochs.len() as f64 / epochs.iter().map(|epoch| epoch.samples_per_second.recip()).sum::<f64>();
+    let speed =
+        epochs.len() as f64 / epochs.iter().map(|epoch| epoch.samples_per_second.recip()).sum::<f64>();
     let last = epochs.last();
     let mut body = json!({
         "steps": run.saved_steps(),
@@ -189,7 +189,9 @@ fn prepare_resumed(path: &Path, arguments: &TrainArguments, flags: Settings) -> 
 fn total_steps(config: &RunConfig, split: &Split) -> u64 {
     match config.options.length {
         Length::Steps(steps) => steps,
-        Length::Epochs(epochs) => epochs.saturating_mul(split.train.rows().div_ceil(config.options.batch) as u64),
+        Length::Epochs(epochs) => {
+            epochs.saturating_mul(split.train.rows().div_ceil(config.options.batch) as u64)
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::dataset::{Dataset, Features, Targets};
-use super::random::Random;
+use super::random::{Random, fill_nearly_normal};
 use super::schema::{Encoding, Part, Purpose, Schema, Task};
 use super::{csv, digits, files, idx};
 use crate::{Error, Result};
@@ -209,7 +209,7 @@ const TEST_ROWS: u64 = 2;
 /// Features that a class looks at: few, so that the labels cost little beside the features.
 const FEATURES_OF_A_CLASS: usize = 8;
 
-/// Makes rows of standard normal features. A class scores a row by a weighted sum of some features, and the
+/// Makes rows of nearly normal features with mean 0 and variance 1. A class scores a row by a weighted sum of some features, and the
 /// label is the class with the highest score.
 fn make(rows: u32, columns: u32, classes: u32, part: Part, seed: u64) -> Result<Dataset> {
     let stream = match part {
@@ -217,13 +217,13 @@ fn make(rows: u32, columns: u32, classes: u32, part: Part, seed: u64) -> Result<
         Part::Test => TEST_ROWS,
     };
     let width = columns as usize;
-    let mut features: Vec<f32> = Vec::new();
     let values = (rows as usize).saturating_mul(width);
-    features.try_reserve_exact(values).map_err(|_| {
+    // Asked for and given back: zeroed memory, which costs nothing before it is written, cannot be asked for.
+    Vec::<f32>::new().try_reserve_exact(values).map_err(|_| {
         Error::setting("data", format!("{rows} × {columns} random values do not fit into the memory"))
     })?;
-    let mut random = Random::new(seed, stream);
-    features.extend(std::iter::repeat_with(|| random.normals()).flatten().take(values));
+    let mut features = vec![0.0; values];
+    fill_nearly_normal(&mut features, seed, stream);
 
     let mut random = Random::new(seed, RULE);
     let rule: Vec<(usize, f32)> = (0..classes as usize * FEATURES_OF_A_CLASS)

@@ -18,9 +18,9 @@ pub enum Mode {
 #[non_exhaustive]
 pub enum Initialisation {
     /// What `torch.nn.Linear` does: weights and bias uniform on ±1/√inputs.
-    #[default]
     PyTorch,
-    /// He et al. (2015) for ReLU: uniform on ±√(6/inputs), bias 0.
+    /// He et al. (2015) for ReLU: uniform on ±√(6/inputs), bias 0. The default, as networks with ReLU are.
+    #[default]
     KaimingUniform,
     /// He et al. (2015) for ReLU: normal with deviation √(2/inputs), bias 0.
     KaimingNormal,

@@ -175,7 +175,9 @@ fn at_least_1(name: &str, value: u64) -> Result<u64> {
 
 fn length(settings: &Settings) -> Result<Length> {
     match (settings.epochs, settings.steps) {
-        (Some(_), Some(_)) => Err(Error::setting("steps", "a run has so many epochs or so many steps, not both")),
+        (Some(_), Some(_)) => {
+            Err(Error::setting("steps", "a run has so many epochs or so many steps, not both"))
+        }
         (None, Some(steps)) => at_least_1("steps", steps).map(Length::Steps),
         (epochs, None) => at_least_1("epochs", epochs.unwrap_or(EPOCHS)).map(Length::Epochs),
     }
@@ -279,11 +281,14 @@ mod tests {
         let rows = [
             ("data = 'digits'\nloss = 'mse'", "the targets are classes"),
             ("data = 'digits'\nmodel = 'linear 9'", "end it with `linear 10`"),
-            ("data = 'digits'\n[schema]\nfeature_shape = [3]\nencoding = 'f32'\ntask = { values = { width = 1 } }",
-             "of another kind"),
+            (
+                "data = 'digits'\n[schema]\nfeature_shape = [3]\nencoding = 'f32'\ntask = { values = { width = 1 } }",
+                "of another kind",
+            ),
         ];
         for (text, fragment) in rows {
-            let message = RunConfig::from_toml(text, "test").unwrap().load_data().err().expect("refused").to_string();
+            let message =
+                RunConfig::from_toml(text, "test").unwrap().load_data().err().expect("refused").to_string();
             assert!(message.contains(fragment), "`{text}`: {message}");
         }
     }

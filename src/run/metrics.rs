@@ -134,7 +134,9 @@ fn read(path: &Path) -> Result<Vec<(String, Record)>> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let parse = |(index, line): (usize, &str)| match serde_json::from_str(line) {
         Ok(record) => Ok((line.to_owned(), record)),
-        Err(error) => Err(Error::data(path, format!("line {}", index + 1), format!("is no record ({error})"))),
+        Err(error) => {
+            Err(Error::data(path, format!("line {}", index + 1), format!("is no record ({error})")))
+        }
     };
     whole.lines().enumerate().map(parse).collect()
 }
