@@ -34,7 +34,10 @@ pub(super) fn predict(arguments: &EvalArguments, global: &Global, output: &Outpu
                 let name = class_name(&schema, *label);
                 output.result(name.as_deref().unwrap_or(&label.to_string()))?;
                 let label = name.map_or(json!(label), |name| json!(name));
-                output.event("prediction", &json!({ "row": row, "label": label, "probability": probability }))?;
+                output.event(
+                    "prediction",
+                    &json!({ "row": row, "label": label, "probability": probability }),
+                )?;
             }
         }
         Predictions::Values { width, values } => {
@@ -75,7 +78,9 @@ fn open(
     let gpu = Gpu::new(&gpu_options)?;
     let predictor = Predictor::new(&gpu, &config.options.model, &schema, loss, parameters);
     let predictor = predictor.map_err(|error| match error {
-        Error::Shape { message, .. } => Error::run(&folder.model_path(), format!("it is of another model: {message}")),
+        Error::Shape { message, .. } => {
+            Error::run(&folder.model_path(), format!("it is of another model: {message}"))
+        }
         other => other,
     })?;
     Ok((predictor, dataset, schema))

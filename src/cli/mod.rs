@@ -51,7 +51,8 @@ fn refuse(error: &clap::Error, json: bool) -> u8 {
     }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let telling = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let telling =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
     let line = telling.collect::<Vec<_>>().join(" ");
     let output = Output { json, quiet: false, verbose: false };
     output.failed(line.strip_prefix("error: ").unwrap_or(&line), 2)

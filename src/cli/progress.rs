@@ -73,7 +73,8 @@ impl Progress {
                 bar.set_position(step);
                 bar.set_message(format!("{text}, {memory}"));
             }
-            Form::Lines { last, .. } if step < total && last.is_some_and(|last| last.elapsed() < BETWEEN_LINES) => {}
+            Form::Lines { last, .. }
+                if step < total && last.is_some_and(|last| last.elapsed() < BETWEEN_LINES) => {}
             Form::Lines { began, first_step, last } => {
                 *last = Some(Instant::now());
                 let done = step.saturating_sub(*first_step).max(1);

@@ -11,7 +11,6 @@ use serde_json::json;
 use super::arguments::{Global, TrainArguments, stored_config};
 use super::output::{Ended, INTERRUPTED, Output, Stop};
 use super::progress::{Progress, metric};
-use crate::data::Split;
 use crate::gpu::format_bytes;
 use crate::nn::model_help;
 use crate::run::{EpochMetrics, Record, Run, RunConfig, RunFolder, Settings, given, read_checkpoint};
@@ -47,7 +46,6 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
 
     let interrupted = watch_interrupts();
     let name = split.train.name().to_owned();
-    let steps = total_steps(&config, &split);
     let gpu = Gpu::new(&config.gpu_options())?;
     let trainer = Trainer::new(&gpu, split, config.options.clone())?;
     output.event("plan", trainer.report())?;
@@ -55,9 +53,8 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
     let toml = config.to_toml()?;
     let mut run = match start {
         Start::New { path, overwrite } => {
-            let path = path.unwrap_or_else(|| {
-                RunFolder::default_path(&name, &config.options.model.to_string())
-            });
+            let path =
+                path.unwrap_or_else(|| RunFolder::default_path(&name, &config.options.model.to_string()));
             Run::start(trainer, RunFolder::create(&path, &toml, overwrite)?)?
         }
         Start::Resumed(folder) => {
@@ -68,14 +65,15 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
         }
     };
     output.explain(&format!("writing to {}", run.folder().path().display()));
-    follow(&mut run, steps, &interrupted, output)?;
+    follow(&mut run, &interrupted, output)?;
     finish(&run, began, output)
 }
 
 /// Trains to the end, telling every event.
-fn follow(run: &mut Run, steps: u64, interrupted: &AtomicBool, output: &Output) -> Ended {
-    let bytes = run.trainer().measured_bytes();
-    let mut progress = Progress::new(output, run.saved_steps(), steps, bytes);
+fn follow(run: &mut Run, interrupted: &AtomicBool, output: &Output) -> Ended {
+    let trainer = run.trainer();
+    let mut progress =
+        Progress::new(output, trainer.steps(), trainer.total_steps(), trainer.measured_bytes());
     loop {
         let event = run.next_event(interrupted)?;
         if let Some(record) = Record::of(&event) {
@@ -105,7 +103,8 @@ fn finish(run: &Run, began: Instant, output: &Output) -> Ended {
     let folder = run.folder();
     let seconds = began.elapsed().as_secs_f64();
     // Equal epochs: the mean speed is the harmonic mean.
-    let speed = epochs.len() as f64 / epochs.iter().map(|epoch| epoch.samples_per_second.recip()).sum::<f64>();
+    let speed =
+        epochs.len() as f64 / epochs.iter().map(|epoch| epoch.samples_per_second.recip()).sum::<f64>();
     let last = epochs.last();
     let mut body = json!({
         "steps": run.saved_steps(),
@@ -183,14 +182,6 @@ fn prepare_resumed(path: &Path, arguments: &TrainArguments, flags: Settings) -> 
         }
     }
     Ok(Prepared { config, start: Start::Resumed(folder) })
-}
-
-/// Updates of the whole run, for the bar.
-fn total_steps(config: &RunConfig, split: &Split) -> u64 {
-    match config.options.length {
-        Length::Steps(steps) => steps,
-        Length::Epochs(epochs) => epochs.saturating_mul(split.train.rows().div_ceil(config.options.batch) as u64),
-    }
 }
 
 /// A flag that Ctrl-C and a request to end set; the second one ends the process at once.

@@ -64,7 +64,8 @@ mod tests {
         let taken = folder.path().join("taken");
         fs::create_dir_all(taken.join("by a folder")).unwrap();
         assert!(matches!(write(&taken, b"new"), Err(Error::Write { .. })));
-        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left.len(), 2, "{left:?}");
     }
 }

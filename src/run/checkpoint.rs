@@ -160,9 +160,11 @@ impl<'a> TensorFile<'a> {
 
     /// What stands under our key, if there is such a key.
     fn header<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        let metadata = SafeTensors::read_metadata(self.bytes).ok().and_then(|(_, whole)| whole.metadata().clone());
+        let metadata =
+            SafeTensors::read_metadata(self.bytes).ok().and_then(|(_, whole)| whole.metadata().clone());
         let Some(text) = metadata.as_ref().and_then(|metadata| metadata.get(KEY)) else { return Ok(None) };
-        let wrong = |error| Error::run(self.path, format!("its metadata is not as downhill writes it ({error})"));
+        let wrong =
+            |error| Error::run(self.path, format!("its metadata is not as downhill writes it ({error})"));
         serde_json::from_str(text).map(Some).map_err(wrong)
     }
 
@@ -263,7 +265,11 @@ mod tests {
             ("no header", safetensors::serialize([("a", view)], None).unwrap(), "no checkpoint of downhill"),
             ("renamed tensor", header("theta/0.bias", "theta/1.bias"), "holds no tensor `theta/0.bias`"),
             ("slot not told of", header(r#"\"velocity\","#, "             "), "6 tensors where"),
-            ("number for text", header(r#"\"step\":7"#, r#"\"step\":x"#), "metadata is not as downhill writes it"),
+            (
+                "number for text",
+                header(r#"\"step\":7"#, r#"\"step\":x"#),
+                "metadata is not as downhill writes it",
+            ),
         ];
         for (case, bytes, fragment) in rows {
             fs::write(&path, bytes).unwrap();

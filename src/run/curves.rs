@@ -115,6 +115,11 @@ fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, lines: &[Line]) 
     }
     chart
         .configure_series_labels()
+        .position(if rises(lines) {
+            SeriesLabelPosition::LowerRight
+        } else {
+            SeriesLabelPosition::UpperRight
+        })
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
         .label_font(("sans-serif", 14))
@@ -122,9 +127,16 @@ fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, lines: &[Line]) 
     Ok(())
 }
 
+/// Whether the lines end higher than they begin, so that the upper right corner is theirs.
+fn rises(lines: &[Line]) -> bool {
+    let climb = |line: &Line| Some(line.points.last()?.1 - line.points.first()?.1);
+    lines.iter().filter_map(climb).sum::<f64>() > 0.0
+}
+
 /// The range of `values` with a `margin` at both ends as a part of it, and `least` about a single value.
 fn widened(values: impl Iterator<Item = f64>, least: f64, margin: f64) -> Range<f64> {
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    let (low, high) = values
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
     let margin = if high > low { (high - low) * margin } else { least.max(high.abs() * 1e-2) };
     low - margin..high + margin
 }
@@ -133,7 +145,12 @@ fn widened(values: impl Iterator<Item = f64>, least: f64, margin: f64) -> Range<
 mod tests {
     use super::*;
 
-    fn epoch(epoch: u64, train_loss: f64, test_loss: Option<f64>, test_accuracy: Option<f64>) -> EpochMetrics {
+    fn epoch(
+        epoch: u64,
+        train_loss: f64,
+        test_loss: Option<f64>,
+        test_accuracy: Option<f64>,
+    ) -> EpochMetrics {
         EpochMetrics {
             epoch,
             step: 10 * epoch,
@@ -160,7 +177,8 @@ mod tests {
         for (epochs, panels, lines) in rows {
             let picture = render(&epochs).unwrap();
             assert_eq!(picture.matches(">\nepoch\n").count(), panels, "{picture}");
-            let drawn = picture.matches(r##"fill="none""##).count() - picture.matches(r##"stroke="#000000""##).count();
+            let drawn = picture.matches(r##"fill="none""##).count()
+                - picture.matches(r##"stroke="#000000""##).count();
             assert!(drawn >= lines, "{drawn} lines of {lines}");
             assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
         }

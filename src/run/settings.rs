@@ -145,7 +145,8 @@ impl Settings {
     /// # Errors
     /// [`Error::Setting`] where a value has no form in TOML.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|error| Error::setting("configuration", error.to_string().replace('\n', " ")))
+        toml::to_string(self)
+            .map_err(|error| Error::setting("configuration", error.to_string().replace('\n', " ")))
     }
 
     /// These settings, and those of `below` for what is not set here. Hyper-parameters go together if both are of
@@ -219,12 +220,21 @@ mod tests {
             ("batch = 32\nseed = 1", "batch = 64", "batch = 64\nseed = 1"),
             ("epochs = 3", "steps = 70", "steps = 70"),
             ("steps = 70", "seed = 1", "steps = 70\nseed = 1"),
-            ("[optimizer]\nname = 'adam'\nbeta1 = 0.8", "[optimizer]\nlr = 0.1",
-             "[optimizer]\nname = 'adam'\nbeta1 = 0.8\nlr = 0.1"),
-            ("[optimizer]\nname = 'adam'\nlr = 0.8", "[optimizer]\nname = 'adam'\nlr = 0.1",
-             "[optimizer]\nname = 'adam'\nlr = 0.1"),
-            ("[optimizer]\nname = 'adam'\nbeta1 = 0.8", "[optimizer]\nname = 'sgd'",
-             "[optimizer]\nname = 'sgd'"),
+            (
+                "[optimizer]\nname = 'adam'\nbeta1 = 0.8",
+                "[optimizer]\nlr = 0.1",
+                "[optimizer]\nname = 'adam'\nbeta1 = 0.8\nlr = 0.1",
+            ),
+            (
+                "[optimizer]\nname = 'adam'\nlr = 0.8",
+                "[optimizer]\nname = 'adam'\nlr = 0.1",
+                "[optimizer]\nname = 'adam'\nlr = 0.1",
+            ),
+            (
+                "[optimizer]\nname = 'adam'\nbeta1 = 0.8",
+                "[optimizer]\nname = 'sgd'",
+                "[optimizer]\nname = 'sgd'",
+            ),
         ];
         for (file, flags, both) in rows {
             assert_eq!(parse(flags).over(parse(file)), parse(both), "{flags} over {file}");
