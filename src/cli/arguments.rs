@@ -9,7 +9,7 @@ use crate::{AdapterChoice, GpuOptions, Result};
 
 /// Trains neural networks on any Vulkan, Metal or DX12 GPU.
 #[derive(Parser)]
-#[command(name = "downhill", version, subcommand_required = true)]
+#[command(name = "downhill", version, subcommand_required = true, arg_required_else_help = false)]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub global: Global,

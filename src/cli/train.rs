@@ -11,7 +11,6 @@ use serde_json::json;
 use super::arguments::{Global, TrainArguments, stored_config};
 use super::output::{Ended, INTERRUPTED, Output, Stop};
 use super::progress::{Progress, metric};
-use crate::data::Split;
 use crate::gpu::format_bytes;
 use crate::nn::model_help;
 use crate::run::{EpochMetrics, Record, Run, RunConfig, RunFolder, Settings, given, read_checkpoint};
@@ -47,7 +46,6 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
 
     let interrupted = watch_interrupts();
     let name = split.train.name().to_owned();
-    let steps = total_steps(&config, &split);
     let gpu = Gpu::new(&config.gpu_options())?;
     let trainer = Trainer::new(&gpu, split, config.options.clone())?;
     output.event("plan", trainer.report())?;
@@ -67,14 +65,15 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
         }
     };
     output.explain(&format!("writing to {}", run.folder().path().display()));
-    follow(&mut run, steps, &interrupted, output)?;
+    follow(&mut run, &interrupted, output)?;
     finish(&run, began, output)
 }
 
 /// Trains to the end, telling every event.
-fn follow(run: &mut Run, steps: u64, interrupted: &AtomicBool, output: &Output) -> Ended {
-    let bytes = run.trainer().measured_bytes();
-    let mut progress = Progress::new(output, run.saved_steps(), steps, bytes);
+fn follow(run: &mut Run, interrupted: &AtomicBool, output: &Output) -> Ended {
+    let trainer = run.trainer();
+    let mut progress =
+        Progress::new(output, trainer.steps(), trainer.total_steps(), trainer.measured_bytes());
     loop {
         let event = run.next_event(interrupted)?;
         if let Some(record) = Record::of(&event) {
@@ -183,16 +182,6 @@ fn prepare_resumed(path: &Path, arguments: &TrainArguments, flags: Settings) -> 
         }
     }
     Ok(Prepared { config, start: Start::Resumed(folder) })
-}
-
-/// Updates of the whole run, for the bar.
-fn total_steps(config: &RunConfig, split: &Split) -> u64 {
-    match config.options.length {
-        Length::Steps(steps) => steps,
-        Length::Epochs(epochs) => {
-            epochs.saturating_mul(split.train.rows().div_ceil(config.options.batch) as u64)
-        }
-    }
 }
 
 /// A flag that Ctrl-C and a request to end set; the second one ends the process at once.

@@ -70,12 +70,10 @@ impl RunConfig {
             model: settings.model.as_deref().unwrap_or(MODEL).parse::<ModelSpec>()?,
             loss,
             optimizer: optimizer(settings.optimizer.as_ref())?,
-            batch: at_least_1("batch", settings.batch.unwrap_or(BATCH))?
-                .try_into()
-                .map_err(|_| Error::setting("batch", "is more than any memory can hold"))?,
+            batch: count("batch", settings.batch.unwrap_or(BATCH))? as usize,
             length: length(settings)?,
             seed: settings.seed.unwrap_or(SEED),
-            eval_every: at_least_1("eval_every", settings.eval_every.unwrap_or(EVAL_EVERY))?,
+            eval_every: count("eval_every", settings.eval_every.unwrap_or(EVAL_EVERY))?,
             log_every: settings.log_every.unwrap_or(LOG_EVERY),
             resident: settings.resident.as_deref().unwrap_or(RESIDENT).parse()?,
         };
@@ -166,10 +164,12 @@ fn check_model(model: &ModelSpec, schema: &Schema) -> Result<()> {
     model.build(&mut graph, features, outputs, Mode::Train).map(drop)
 }
 
-fn at_least_1(name: &str, value: u64) -> Result<u64> {
+/// A count of 1 to 2³²−1: more is a slip of the keyboard, and products of two of them still fit.
+fn count(name: &str, value: u64) -> Result<u64> {
+    const MOST: u64 = u32::MAX as u64;
     match value {
-        0 => Err(Error::setting(name, "must be at least 1, not 0")),
-        value => Ok(value),
+        1..=MOST => Ok(value),
+        _ => Err(Error::setting(name, format!("must be at least 1 and at most {MOST}, not {value}"))),
     }
 }
 
@@ -178,8 +178,8 @@ fn length(settings: &Settings) -> Result<Length> {
         (Some(_), Some(_)) => {
             Err(Error::setting("steps", "a run has so many epochs or so many steps, not both"))
         }
-        (None, Some(steps)) => at_least_1("steps", steps).map(Length::Steps),
-        (epochs, None) => at_least_1("epochs", epochs.unwrap_or(EPOCHS)).map(Length::Epochs),
+        (None, Some(steps)) => count("steps", steps).map(Length::Steps),
+        (epochs, None) => count("epochs", epochs.unwrap_or(EPOCHS)).map(Length::Epochs),
     }
 }
 

@@ -115,11 +115,22 @@ fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, lines: &[Line]) 
     }
     chart
         .configure_series_labels()
+        .position(if rises(lines) {
+            SeriesLabelPosition::LowerRight
+        } else {
+            SeriesLabelPosition::UpperRight
+        })
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
         .label_font(("sans-serif", 14))
         .draw()?;
     Ok(())
+}
+
+/// Whether the lines end higher than they begin, so that the upper right corner is theirs.
+fn rises(lines: &[Line]) -> bool {
+    let climb = |line: &Line| Some(line.points.last()?.1 - line.points.first()?.1);
+    lines.iter().filter_map(climb).sum::<f64>() > 0.0
 }
 
 /// The range of `values` with a `margin` at both ends as a part of it, and `least` about a single value.

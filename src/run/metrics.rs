@@ -70,13 +70,6 @@ impl Record {
             Event::Interrupted | Event::Finished => None,
         }
     }
-
-    fn step(&self) -> u64 {
-        match self {
-            Record::Step(step) => step.step,
-            Record::Epoch(epoch) => epoch.step,
-        }
-    }
 }
 
 /// The file of a run's records, and its epochs in memory.
@@ -93,10 +86,15 @@ impl Metrics {
         Ok(Metrics { path: path.to_owned(), file, epochs: Vec::new() })
     }
 
-    /// The file at `path` less what was recorded after `step`: those steps are taken again.
-    pub fn resume(path: &Path, step: u64) -> Result<Self> {
+    /// The file at `path` less what a run that goes on after `step`, with `epochs` whole epochs done, says again:
+    /// later steps, and the epoch that an earlier end had cut short.
+    pub fn resume(path: &Path, step: u64, epochs: u64) -> Result<Self> {
+        let stays = |record: &Record| match record {
+            Record::Step(record) => record.step <= step,
+            Record::Epoch(record) => record.epoch <= epochs,
+        };
         let (mut text, mut epochs) = (String::new(), Vec::new());
-        for (line, record) in read(path)?.into_iter().filter(|(_, record)| record.step() <= step) {
+        for (line, record) in read(path)?.into_iter().filter(|(_, record)| stays(record)) {
             text.push_str(&line);
             text.push('\n');
             if let Record::Epoch(epoch) = record {
@@ -154,18 +152,19 @@ mod tests {
     fn resuming_forgets_what_came_after_the_checkpoint() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        // What is written, the step of the checkpoint, how many lines are left of it.
-        let rows: [(String, u64, usize); 6] = [
-            (format!("{STEP}\n{EPOCH}\n{LATER}\n"), 4, 3),
-            (format!("{STEP}\n{EPOCH}\n{LATER}\n"), 3, 2),
-            (format!("{STEP}\n{EPOCH}\n{LATER}\n"), 0, 0),
-            (format!("{STEP}\n{EPOCH}\n{}", &LATER[..20]), 9, 2),
-            (STEP[..9].to_owned(), 9, 0),
-            (String::new(), 9, 0),
+        // What is written, steps and epochs of the checkpoint, how many lines are left of it.
+        let rows: [(String, u64, u64, usize); 7] = [
+            (format!("{STEP}\n{EPOCH}\n{LATER}\n"), 4, 1, 3),
+            (format!("{STEP}\n{EPOCH}\n{LATER}\n"), 3, 1, 2),
+            (format!("{STEP}\n{EPOCH}\n"), 3, 0, 1),
+            (format!("{STEP}\n{EPOCH}\n{LATER}\n"), 0, 0, 0),
+            (format!("{STEP}\n{EPOCH}\n{}", &LATER[..20]), 9, 9, 2),
+            (STEP[..9].to_owned(), 9, 9, 0),
+            (String::new(), 9, 9, 0),
         ];
-        for (text, step, left) in rows {
+        for (text, step, epochs, left) in rows {
             fs::write(&path, &text).unwrap();
-            let mut metrics = Metrics::resume(&path, step).unwrap();
+            let mut metrics = Metrics::resume(&path, step, epochs).unwrap();
             let kept: String = text.split_inclusive('\n').take(left).collect();
             assert_eq!(fs::read_to_string(&path).unwrap(), kept, "after step {step}");
             assert_eq!(metrics.epochs().len(), usize::from(left >= 2));
@@ -179,7 +178,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         fs::write(&path, format!("{STEP}\nnonsense\n{LATER}\n")).unwrap();
-        let message = Metrics::resume(&path, 9).err().expect("refused").to_string();
+        let message = Metrics::resume(&path, 9, 9).err().expect("refused").to_string();
         assert!(message.contains("metrics.jsonl: line 2: is no record"), "{message}");
     }
 }

@@ -61,16 +61,16 @@ impl Run {
     /// [`Error::Run`] where the checkpoint is damaged or does not go with the trainer.
     pub fn resume(mut trainer: Trainer, folder: RunFolder) -> Result<Self> {
         let path = folder.checkpoint_path();
-        let mut saved = None;
+        let (mut saved, mut epochs) = (None, 0);
         if path.exists() {
             let snapshot = read_checkpoint(&path)?;
             trainer.restore(&snapshot).map_err(|error| match error {
                 Error::Shape { message, .. } => Error::run(&path, format!("it is of another run: {message}")),
                 other => other,
             })?;
-            saved = Some(snapshot.step);
+            (saved, epochs) = (Some(snapshot.step), snapshot.epoch);
         }
-        let metrics = Metrics::resume(&folder.metrics_path(), saved.unwrap_or(0))?;
+        let metrics = Metrics::resume(&folder.metrics_path(), saved.unwrap_or(0), epochs)?;
         Ok(Run { trainer, folder, metrics, saved, viewed: None })
     }
 
@@ -80,7 +80,11 @@ impl Run {
     /// # Errors
     /// As [`Trainer::next_event`]; [`Error::Write`] where the disk is full: what stood there still does.
     pub fn next_event(&mut self, interrupted: &AtomicBool) -> Result<Event> {
-        let event = self.trainer.next_event(interrupted).map_err(|error| self.explain(error))?;
+        self.advance(interrupted).map_err(|error| self.explain(error))
+    }
+
+    fn advance(&mut self, interrupted: &AtomicBool) -> Result<Event> {
+        let event = self.trainer.next_event(interrupted)?;
         if let Some(record) = Record::of(&event) {
             self.metrics.append(record)?;
         }
@@ -142,11 +146,11 @@ impl Run {
     fn explain(&self, error: Error) -> Error {
         let Error::Diverged(message) = error else { return error };
         let rescue = match self.saved {
-            None => "it had no checkpoint yet".to_owned(),
+            None => "there is no checkpoint yet".to_owned(),
             Some(step) => {
                 format!("{} holds step {step}, the last good one", self.folder.checkpoint_path().display())
             }
         };
-        Error::Diverged(format!("{message}; {rescue}; try a smaller --lr"))
+        Error::Diverged(format!("{message}; {rescue}"))
     }
 }
