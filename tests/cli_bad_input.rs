@@ -297,7 +297,7 @@ fn runs_that_are_damaged_or_of_another_kind() {
         ("eval without a model", "eval bare --data digits", 2, "holds no model.safetensors"),
         ("eval on other rows", "eval good --data table.csv", 2, "without column names"),
         ("eval on other features", "eval good --data random:9x3:2", 2, "has 3 features a row"),
-        ("predict for other columns", "predict numbers --data other.csv", 2, "`a`"),
+        ("predict for other columns", "predict numbers --data other.csv", 2, "without a column `c`"),
         ("predict for pictures", "predict numbers --data digits", 2, "features"),
     ];
     all_are_refused(path, &rows);
