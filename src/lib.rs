@@ -1,4 +1,36 @@
-//! Train neural networks on any GPU that wgpu reaches.
+//! Trains neural networks on any GPU that wgpu reaches: Vulkan, Metal, DX12.
+//!
+//! A model and its loss are a [`Graph`] of operations on shapes with a symbolic batch; it is differentiated as a
+//! graph, planned for one adapter and one micro-batch size without allocating anything, and then replayed every
+//! step. A [`Trainer`] takes a data set, a model and an [`Optimizer`] and hands out what happens as [`Event`]s:
+//!
+//! ```no_run
+//! use std::sync::atomic::AtomicBool;
+//! use downhill::{Event, Gpu, GpuOptions, Length, Optimizer, Resident, TrainOptions, Trainer, data};
+//!
+//! let gpu = Gpu::new(&GpuOptions::default())?;
+//! let digits = data::load(&"digits".parse()?, None, None, 0)?;
+//! let options = TrainOptions {
+//!     model: "mlp:64".parse()?,
+//!     loss: None,
+//!     optimizer: Optimizer::new("adam")?.with("lr", 1e-3)?,
+//!     batch: 128,
+//!     length: Length::Epochs(20),
+//!     seed: 1,
+//!     eval_every: 1,
+//!     log_every: 0,
+//!     resident: Resident::Auto,
+//! };
+//! let mut trainer = Trainer::new(&gpu, digits, options)?;
+//! println!("{} bytes of GPU memory", trainer.report().bytes.total);
+//! let never = AtomicBool::new(false);
+//! while let Event::Epoch(epoch) = trainer.next_event(&never)? {
+//!     println!("epoch {}: loss {:.3}", epoch.epoch, epoch.train_loss);
+//! }
+//! # Ok::<(), downhill::Error>(())
+//! ```
+//!
+//! Errors are values ([`Error`]); the library never prints, and it does not panic on bad input.
 
 #![warn(missing_docs)]
 

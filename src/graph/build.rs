@@ -335,12 +335,12 @@ impl Graph {
         Ok(sides)
     }
 
-    /// Rows of `table` [N, D…] picked by `indices` [I…] (integers): [I…, D…].
+    /// Rows of `table` `[N, D…]` picked by `indices` `[I…]` (integers): `[I…, D…]`.
     pub fn gather(&mut self, table: Var, indices: Var) -> Result<Var> {
         self.push(Gather, &[table, indices])
     }
 
-    /// [rows, D…]: row n is the sum of the rows of `updates` [I…, D…] whose entry in `indices` [I…] is n.
+    /// `[rows, D…]`: row n is the sum of the rows of `updates` `[I…, D…]` whose entry in `indices` `[I…]` is n.
     pub fn scatter_add(&mut self, indices: Var, updates: Var, rows: impl Into<Dim>) -> Result<Var> {
         self.push(ScatterAdd { rows: rows.into() }, &[indices, updates])
     }
@@ -350,7 +350,7 @@ impl Graph {
         self.push(Row(RowKind::Softmax), &[logits])
     }
 
-    /// −log softmax(logits)[label] for each row: logits [.., C], labels [..] (integers) → [..].
+    /// −log softmax(logits) at the label, for each row: logits `[.., C]`, labels `[..]` (integers) → `[..]`.
     pub fn cross_entropy(&mut self, logits: Var, labels: Var) -> Result<Var> {
         self.push(Row(RowKind::CrossEntropy), &[logits, labels])
     }

@@ -48,7 +48,7 @@ impl Initialisation {
     }
 }
 
-/// x·Wᵀ + b for x [.., inputs]: parameters `{name}.weight` [outputs, inputs] and `{name}.bias` [outputs].
+/// x·Wᵀ + b for x `[.., inputs]`: parameters `{name}.weight` `[outputs, inputs]` and `{name}.bias` `[outputs]`.
 ///
 /// # Errors
 /// [`Error::Shape`] where x has no last axis of fixed size, or a parameter of that name is there.
@@ -86,13 +86,13 @@ fn merged(dims: &[Dim]) -> Dim {
 pub enum Layer {
     /// x·Wᵀ + b with so many outputs.
     Linear(usize),
-    /// An activation of the table, by its name's place there, with its setting if it has one.
+    /// An activation, with its setting if it has one.
     Activation(Activation),
     /// Drops each element with this probability while training.
     Dropout(f64),
 }
 
-/// An activation: a row of the table [`ACTIVATIONS`] and its setting.
+/// An activation: a row of the table of them, and its setting.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Activation {
     row: usize,

@@ -40,7 +40,7 @@ impl Loss {
         }
     }
 
-    /// The loss as a scalar: outputs [batch, n] with labels [batch] or values [batch, n].
+    /// The loss as a scalar: outputs `[batch, n]` with labels `[batch]` or values `[batch, n]`.
     pub fn build(self, graph: &mut Graph, outputs: Var, targets: Var) -> Result<Var> {
         match self {
             Loss::CrossEntropy => {

@@ -51,7 +51,7 @@ impl ModelSpec {
         self
     }
 
-    /// Appends the model to `graph`: x [batch, inputs] → [batch, `outputs`]. Parameters are named as in PyTorch's
+    /// Appends the model to `graph`: x `[batch, inputs]` → `[batch, outputs]`. Parameters are named as in PyTorch's
     /// `nn.Sequential`: by the layer's place.
     ///
     /// # Errors

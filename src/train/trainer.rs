@@ -25,32 +25,7 @@ const EVALUATE: usize = 1;
 /// Rows of a resident data set that are uploaded at a time; a multiple of four, so that bytes stay aligned.
 const FILL_ROWS: usize = 4096;
 
-/// A model in training.
-///
-/// ```no_run
-/// use std::sync::atomic::AtomicBool;
-/// use downhill::{Event, Gpu, GpuOptions, Length, Optimizer, Resident, TrainOptions, Trainer, data};
-///
-/// let gpu = Gpu::new(&GpuOptions::default())?;
-/// let digits = data::load(&"digits".parse()?, None, None, 0)?;
-/// let options = TrainOptions {
-///     model: "mlp:64".parse()?,
-///     loss: None,
-///     optimizer: Optimizer::new("adam")?,
-///     batch: 128,
-///     length: Length::Epochs(20),
-///     seed: 1,
-///     eval_every: 1,
-///     log_every: 0,
-///     resident: Resident::Auto,
-/// };
-/// let mut trainer = Trainer::new(&gpu, digits, options)?;
-/// let never = AtomicBool::new(false);
-/// while let Event::Epoch(epoch) = trainer.next_event(&never)? {
-///     println!("{}: {:.3}", epoch.epoch, epoch.train_loss);
-/// }
-/// # Ok::<(), downhill::Error>(())
-/// ```
+/// A model in training. The crate's page shows one at work.
 pub struct Trainer {
     gpu: Gpu,
     engine: Engine,
