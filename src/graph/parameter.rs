@@ -1,6 +1,6 @@
 //! What a graph knows of a parameter: its name, its shape and its value at the start.
 
-use super::reference::philox_uniform;
+use super::reference::philox_uniform4;
 
 /// A named range of θ.
 #[derive(Clone, PartialEq, Debug)]
@@ -43,16 +43,22 @@ impl ParameterInfo {
     /// The values at the start: a function of the seed, the parameter's number in the graph and the element.
     pub fn initial_values(&self, seed: u64, number: usize) -> Vec<f32> {
         let stream = FIRST_STREAM + number as u32;
-        let uniform = |draw: u64, index: usize| philox_uniform(seed, draw, stream, index as u32);
-        let value = |index: usize| match self.initial {
-            Initial::Constant(value) => value,
-            Initial::Uniform { bound } => bound * (2.0 * uniform(0, index) - 1.0),
-            Initial::Normal { deviation } => {
-                // Box and Muller (1958); 1 − u keeps the logarithm's argument above 0.
-                let radius = (-2.0 * (1.0 - uniform(0, index)).ln()).sqrt();
-                deviation * radius * (std::f64::consts::TAU * uniform(1, index)).cos()
+        let uniform = |draw: u64, quad: usize| philox_uniform4(seed, draw, stream, quad as u32);
+        let four = |quad: usize| -> [f64; 4] {
+            match self.initial {
+                Initial::Constant(value) => [value; 4],
+                Initial::Uniform { bound } => uniform(0, quad).map(|u| bound * (2.0 * u - 1.0)),
+                Initial::Normal { deviation } => {
+                    let (first, second) = (uniform(0, quad), uniform(1, quad));
+                    // Box and Muller (1958); 1 − u keeps the logarithm's argument above 0.
+                    let normal = |(u, v): (f64, f64)| {
+                        (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+                    };
+                    std::array::from_fn(|lane| deviation * normal((first[lane], second[lane])))
+                }
             }
         };
-        (0..self.elements()).map(|index| value(index) as f32).collect()
+        let quads = self.elements().div_ceil(4);
+        (0..quads).flat_map(four).take(self.elements()).map(|value| value as f32).collect()
     }
 }

@@ -63,9 +63,14 @@ pub(crate) fn linear(coordinates: &[usize], shape: &[usize]) -> usize {
 
 /// Element `index` of the uniform numbers of a stream: 24 bits of Philox on [0, 1), the same on the GPU.
 pub(crate) fn philox_uniform(seed: u64, step: u64, stream: u32, index: u32) -> f64 {
-    let counter = [index / 4, stream, step as u32, (step >> 32) as u32];
+    philox_uniform4(seed, step, stream, index / 4)[index as usize % 4]
+}
+
+/// Elements `4·quad` to `4·quad + 3`, which come from one call of Philox.
+pub(crate) fn philox_uniform4(seed: u64, step: u64, stream: u32, quad: u32) -> [f64; 4] {
+    let counter = [quad, stream, step as u32, (step >> 32) as u32];
     let words = philox(counter, [seed as u32, (seed >> 32) as u32]);
-    f64::from(words[index as usize % 4] >> 8) / f64::from(1u32 << 24)
+    words.map(|word| f64::from(word >> 8) / f64::from(1u32 << 24))
 }
 
 /// Philox4x32-10 of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011).
