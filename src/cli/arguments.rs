@@ -17,23 +17,26 @@ pub(super) struct Arguments {
     pub command: Command,
 }
 
+/// Above the flags of all commands in a command's help.
+const ALL_COMMANDS: &str = "Options of all commands";
+
 /// Flags of all commands.
 #[derive(Args)]
 pub(super) struct Global {
     /// The adapter: its index in `downhill devices`, or a part of its name [default: the best]
-    #[arg(long, global = true, value_name = "NAME|INDEX")]
+    #[arg(long, global = true, help_heading = ALL_COMMANDS, value_name = "NAME|INDEX")]
     pub adapter: Option<String>,
     /// What a run may take of the adapter's memory: `2GiB`, `500MB`, `75%` [default: what is free]
-    #[arg(long, global = true, value_name = "SIZE")]
+    #[arg(long, global = true, help_heading = ALL_COMMANDS, value_name = "SIZE")]
     pub memory_limit: Option<String>,
     /// Print JSON lines, the last with the event `done` or `error`
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = ALL_COMMANDS)]
     pub json: bool,
     /// Print nothing but errors and the results of eval, predict and devices
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = ALL_COMMANDS)]
     pub quiet: bool,
     /// Explain what is done
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = ALL_COMMANDS)]
     pub verbose: bool,
 }
 

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::output::{Output, complain};
 use crate::gpu::format_bytes;
@@ -13,7 +13,8 @@ use crate::train::StepRecord;
 /// Between two plain lines, so that a run of short epochs does not flood a log.
 const BETWEEN_LINES: Duration = Duration::from_secs(1);
 
-const TEMPLATE: &str = "{bar:24} {percent:>3} %  {msg}  {eta} left";
+/// Two lines, so that neither is cut off at 80 columns.
+const TEMPLATE: &str = "{bar:48} {percent:>3} %, {eta} left\n{msg}";
 
 /// What shows how a run is going.
 pub(super) struct Progress {
@@ -79,7 +80,8 @@ impl Progress {
                 *last = Some(Instant::now());
                 let done = step.saturating_sub(*first_step).max(1);
                 let left = began.elapsed().as_secs_f64() * total.saturating_sub(step) as f64 / done as f64;
-                complain(&format!("{text}, {memory}, {left:.0} s left"));
+                let left = HumanDuration(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX));
+                complain(&format!("{text}, {memory}, {left:#} left"));
             }
         }
     }

@@ -133,7 +133,7 @@ fn finish(run: &Run, began: Instant, output: &Output) -> Ended {
         let test = epoch.test_loss.map_or(String::new(), |loss| format!(", test loss {loss:.4}"));
         let metric = metric(epoch.test_accuracy, epoch.test_rmse);
         output.result(&format!(
-            "{} epochs, {} steps, {seconds:.1} s: train loss {:.4}{test}{metric}",
+            "epoch {}, step {}, {seconds:.1} s: train loss {:.4}{test}{metric}",
             epoch.epoch, epoch.step, epoch.train_loss
         ))?;
         output.result(&format!("curves: {}", folder.curves_path().display()))?;

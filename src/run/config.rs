@@ -271,7 +271,7 @@ mod tests {
             ("data = 'digits'\n[optimizer]\nbeta3 = 0.1", "did you mean `beta"),
         ];
         for (text, fragment) in rows {
-            let message = RunConfig::from_toml(text, "test").err().expect("refused").to_string();
+            let message = RunConfig::from_toml(text, "test").unwrap_err().to_string();
             assert!(message.contains(fragment), "`{text}`: {message}");
         }
     }

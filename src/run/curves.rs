@@ -177,9 +177,16 @@ mod tests {
         for (epochs, panels, lines) in rows {
             let picture = render(&epochs).unwrap();
             assert_eq!(picture.matches(">\nepoch\n").count(), panels, "{picture}");
-            let drawn = picture.matches(r##"fill="none""##).count()
-                - picture.matches(r##"stroke="#000000""##).count();
-            assert!(drawn >= lines, "{drawn} lines of {lines}");
+            let coloured = |line: &&str| ["#1F77B4", "#D62728"].iter().any(|colour| line.contains(colour));
+            let drawn: Vec<_> =
+                picture.lines().filter(|line| line.starts_with("<polyline")).filter(coloured).collect();
+            assert_eq!(drawn.len(), 2 * lines, "each is drawn, and stands in a legend: {picture}");
+            let points = drawn.iter().flat_map(|line| line.split('"').find(|text| text.contains(',')));
+            for point in points.flat_map(str::split_whitespace) {
+                let (x, y) = point.split_once(',').expect("x,y");
+                let inside = |text: &str, size: u32| text.parse().is_ok_and(|at: u32| at < size);
+                assert!(inside(x, WIDTH) && inside(y, PANEL_HEIGHT * panels as u32), "{point} is cut off");
+            }
             assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
         }
     }

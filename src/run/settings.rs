@@ -74,7 +74,7 @@ pub(crate) struct Settings {
 /// The flags of the optimizer.
 #[derive(Clone, Debug, Default, clap::Args, Serialize)]
 pub(crate) struct OptimizerSettings {
-    /// The update rule: `sgd`, `momentum`, `nesterov`, `rmsprop`, `adam` [default: adam]
+    /// The update rule, such as `sgd`, `momentum` or `adam` [default: adam]
     #[arg(long, value_name = "NAME")]
     pub optimizer: Option<String>,
     /// The learning rate [default: the rule's]
