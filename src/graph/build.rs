@@ -7,7 +7,7 @@ use super::ops::{
     BINARY, Binary, Expand, Gather, Generated, Lowering, MatMul, Pad, Permute, Reduce, ReduceKind, Reshape,
     Row, RowKind, ScatterAdd, Select, Slice, Unary, View, unary_rule,
 };
-use super::{Dim, Element, Graph, Shape, Var};
+use super::{Dim, Graph, Shape, Var};
 use crate::{Error, Result};
 
 /// Elementwise functions of one variable, by name: what `Graph::unary` takes.
@@ -396,7 +396,6 @@ impl Graph {
         if rate == 0.0 {
             return Ok(x);
         }
-        debug_assert_eq!(self.element(x), Element::F32);
         let shape = self.shape(x).clone();
         let uniform = self.random_uniform(shape)?;
         let keep = self.constant(1.0 - rate)?;

@@ -100,7 +100,19 @@ impl Graph {
     }
 
     /// A slot of any element type that is filled before every step.
+    ///
+    /// Errors: [`Error::Shape`] where there is one of this name and another type.
     pub fn input_of(&mut self, name: &str, ty: TensorType) -> Result<Var> {
+        let same_name = |node: &&Node| matches!(node.op.lower(), Lowering::Source(ops::Source::Input(known)) if known == name);
+        if let Some(known) =
+            self.nodes.iter().find(same_name).map(|node| &node.ty).filter(|known| **known != ty)
+        {
+            let message = format!(
+                "`{name}` is {:?} {} and cannot be {:?} {} too",
+                known.element, known.shape, ty.element, ty.shape
+            );
+            return Err(Error::shape("input", message));
+        }
         self.push(Input { name: name.to_owned(), ty }, &[])
     }
 
@@ -117,7 +129,15 @@ impl Graph {
     }
 
     /// A number, as a scalar.
+    ///
+    /// Errors: [`Error::Shape`] for NaN, which no kernel's text can hold.
     pub fn constant(&mut self, value: f64) -> Result<Var> {
+        if value.is_nan() {
+            return Err(Error::shape(
+                "constant",
+                "the number is NaN; is it a logarithm or root of a negative one?",
+            ));
+        }
         self.generate(Generated::Constant(value), Shape::scalar())
     }
 
@@ -129,6 +149,14 @@ impl Graph {
     pub(crate) fn push(&mut self, op: impl Op + 'static, inputs: &[Var]) -> Result<Var> {
         let types: Vec<&TensorType> = inputs.iter().map(|&input| &self.node(input).ty).collect();
         let ty = op.infer(&types)?;
+        let wrong = match ty.shape.checked_elements(1) {
+            Some(0) => Some("has no elements"),
+            Some(_) => None,
+            None => Some("has more elements than can be counted"),
+        };
+        if let Some(wrong) = wrong {
+            return Err(Error::shape(op.name(), format!("{} {wrong}", ty.shape)));
+        }
         // An operation's fields are all that tells it from others of its kind, and Debug prints them all.
         let key = (format!("{op:?}"), inputs.to_vec());
         if let Some(&var) = self.known.get(&key) {

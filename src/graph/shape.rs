@@ -70,6 +70,15 @@ impl Shape {
         self.resolve(batch).iter().product()
     }
 
+    /// As [`Shape::elements`], or none where they cannot be counted.
+    pub(crate) fn checked_elements(&self, batch: usize) -> Option<usize> {
+        let size = |dim: &Dim| match *dim {
+            Dim::Fixed(size) => Some(size),
+            Dim::Batch(per_row) => per_row.checked_mul(batch),
+        };
+        self.0.iter().try_fold(1usize, |count, dim| count.checked_mul(size(dim)?))
+    }
+
     /// Whether both have the same number of elements for every batch size.
     pub fn same_count(&self, other: &Shape) -> bool {
         self.count() == other.count()
@@ -80,9 +89,9 @@ impl Shape {
         let (mut coefficient, mut power) = (1, 0);
         for dim in &self.0 {
             match dim {
-                Dim::Fixed(size) => coefficient *= size,
+                Dim::Fixed(size) => coefficient = size.saturating_mul(coefficient),
                 Dim::Batch(per_row) => {
-                    coefficient *= per_row;
+                    coefficient = per_row.saturating_mul(coefficient);
                     power += 1;
                 }
             }

@@ -137,8 +137,10 @@ impl Op for Unary {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType> {
-        if self.0.name != "to_f32" {
-            require_f32(self.0.name, inputs)?;
+        match self.0.name {
+            "copy" => return Ok(inputs[0].clone()),
+            "to_f32" => {}
+            name => require_f32(name, inputs)?,
         }
         Ok(TensorType::f32(inputs[0].shape.clone()))
     }
