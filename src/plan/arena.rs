@@ -36,11 +36,16 @@ pub(crate) struct Arenas {
 pub(crate) fn place(tensors: &[Lifetime], apart: &BTreeSet<(usize, usize)>, max_bytes: u64) -> Arenas {
     let mut order: Vec<usize> = (0..tensors.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(tensors[i].bytes), tensors[i].first, i));
+    let mut neighbours: Vec<Vec<usize>> = vec![Vec::new(); tensors.len()];
+    for &(a, b) in apart {
+        neighbours[a].push(b);
+        neighbours[b].push(a);
+    }
     let mut placed: Vec<Option<Slot>> = vec![None; tensors.len()];
     let mut sizes: Vec<u64> = Vec::new();
     for &tensor in &order {
-        let forbidden: BTreeSet<usize> =
-            neighbours(apart, tensor).filter_map(|other| placed[other]).map(|slot| slot.arena).collect();
+        let forbidden: Vec<usize> =
+            neighbours[tensor].iter().filter_map(|&other| placed[other]).map(|slot| slot.arena).collect();
         let end = |offset: u64| offset + tensors[tensor].bytes.next_multiple_of(ALIGNMENT);
         let best = (0..sizes.len())
             .filter(|arena| !forbidden.contains(arena))
@@ -55,14 +60,6 @@ pub(crate) fn place(tensors: &[Lifetime], apart: &BTreeSet<(usize, usize)>, max_
         placed[tensor] = Some(Slot { arena, offset });
     }
     Arenas { slots: placed.into_iter().flatten().collect(), sizes }
-}
-
-fn neighbours(apart: &BTreeSet<(usize, usize)>, tensor: usize) -> impl Iterator<Item = usize> {
-    apart.iter().filter_map(move |&(a, b)| match tensor {
-        _ if a == tensor => Some(b),
-        _ if b == tensor => Some(a),
-        _ => None,
-    })
 }
 
 /// The lowest offset in `arena` at which `tensor` meets none that lives while it does.
