@@ -63,6 +63,8 @@ pub(crate) struct Expression<'a> {
     graph: &'a Graph,
     batch: usize,
     stored: &'a BTreeSet<Var>,
+    /// The stored node that this kernel itself makes.
+    own: Option<Var>,
     width: Width,
     /// Integers are loaded as they are, where the kernel's result is integer.
     raw: bool,
@@ -91,6 +93,7 @@ impl<'a> Expression<'a> {
             graph,
             batch,
             stored,
+            own: None,
             width,
             raw: false,
             facts: Vec::new(),
@@ -103,6 +106,11 @@ impl<'a> Expression<'a> {
             named: BTreeMap::new(),
             names: 0,
         }
+    }
+
+    pub fn storing(mut self, root: Var) -> Self {
+        self.own = Some(root);
+        self
     }
 
     pub fn with_facts(mut self, facts: Vec<IndexFact>) -> Self {
@@ -165,7 +173,8 @@ impl<'a> Expression<'a> {
         let graph = self.graph;
         let node = graph.node(var);
         let lowering = node.op.lower();
-        if self.stored.contains(&var) || matches!(lowering, Lowering::Source(_)) {
+        let loaded = self.stored.contains(&var) && self.own != Some(var);
+        if loaded || matches!(lowering, Lowering::Source(_)) {
             return Some(self.load(var, index, lanes));
         }
         match lowering {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::ops::{Lowering, View};
 use crate::graph::{Graph, Var};
+use crate::{Error, Result};
 
 /// One kernel to be: everything between its stored inputs and its stored result `root`.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,11 +18,6 @@ pub(crate) struct Group {
     /// The matmul or reduction inside, whose result goes through the elementwise operations up to `root`;
     /// `root` itself where it is an operation with a kernel of its own.
     pub anchor: Option<Var>,
-}
-
-/// The kernels of a graph in the order in which they run.
-pub(crate) struct Fusion {
-    pub groups: Vec<Group>,
 }
 
 /// An operand that must lie in memory, seen through reshapes, which move nothing.
@@ -116,16 +112,26 @@ struct Place {
 }
 
 /// Cuts the graph of `outputs` (each to be stored) into kernels that bind at most `max_buffers` storage buffers.
-pub(crate) fn fuse(graph: &Graph, outputs: &[Var], max_buffers: usize) -> Fusion {
+///
+/// Errors: [`Error::DoesNotFit`] where one operation alone reads more.
+pub(crate) fn fuse(graph: &Graph, outputs: &[Var], max_buffers: usize) -> Result<Vec<Group>> {
     let mut forced: BTreeSet<Var> = outputs.iter().copied().collect();
     loop {
         let groups = cut(graph, &forced);
+        let kernels = Kernels { graph, groups: &groups };
         // A kernel with too many inputs gives one of its inner nodes a kernel of its own, and all is cut again.
-        let too_wide = groups.iter().find(|group| loads(graph, &groups, group).len() + 1 > max_buffers);
-        match too_wide.and_then(|group| split_point(graph, &groups, group, max_buffers)) {
-            Some(node) => forced.insert(node),
-            None => return Fusion { groups },
+        let Some(wide) = groups.iter().find(|group| kernels.reads(group) + 1 > max_buffers) else {
+            return Ok(groups);
         };
+        let split = kernels.split_point(wide, max_buffers).ok_or_else(|| {
+            let name = graph.node(wide.root).op.name();
+            Error::DoesNotFit(format!(
+                "a kernel that ends in `{name}` reads {} tensors, but this adapter binds at most {max_buffers} at once, \
+                 the result included",
+                kernels.reads(wide)
+            ))
+        })?;
+        forced.insert(split);
     }
 }
 
@@ -195,34 +201,71 @@ fn is_anchor(lowering: &Lowering) -> bool {
     matches!(lowering, Lowering::MatMul(_) | Lowering::Reduce(_) | Lowering::Row(_) | Lowering::ScatterAdd)
 }
 
-/// The stored nodes that a kernel reads.
-fn loads(graph: &Graph, groups: &[Group], group: &Group) -> BTreeSet<Var> {
-    operands(graph, group.root).iter().flat_map(|(operand, _)| loads_below(graph, groups, *operand)).collect()
+/// A graph that is cut into kernels.
+struct Kernels<'a> {
+    graph: &'a Graph,
+    /// In the order of their roots.
+    groups: &'a [Group],
 }
 
-fn loads_below(graph: &Graph, groups: &[Group], var: Var) -> BTreeSet<Var> {
-    let stored = groups.binary_search_by_key(&var, |group| group.root).is_ok();
-    if stored || matches!(graph.node(var).op.lower(), Lowering::Source(_)) {
-        return BTreeSet::from([var]);
+impl Kernels<'_> {
+    fn is_stored(&self, var: Var) -> bool {
+        self.groups.binary_search_by_key(&var, |group| group.root).is_ok()
+            || matches!(self.graph.node(var).op.lower(), Lowering::Source(_))
     }
-    operands(graph, var).iter().flat_map(|(operand, _)| loads_below(graph, groups, *operand)).collect()
-}
 
-/// The inner elementwise node of a kernel that takes the most inputs with it and still fits.
-fn split_point(graph: &Graph, groups: &[Group], group: &Group, max_buffers: usize) -> Option<Var> {
-    let mut best: Option<(usize, Var)> = None;
-    let mut open: Vec<Var> = operands(graph, group.root).iter().map(|(operand, _)| *operand).collect();
-    while let Some(var) = open.pop() {
-        let stored = groups.binary_search_by_key(&var, |group| group.root).is_ok();
-        if stored {
-            continue;
+    /// The nodes between `from` and what is stored, and the stored nodes, none of them behind `stop`.
+    fn below(&self, from: impl Iterator<Item = Var>, stop: Option<Var>) -> (BTreeSet<Var>, BTreeSet<Var>) {
+        let (mut inner, mut loads) = (BTreeSet::new(), BTreeSet::new());
+        let mut open: Vec<Var> = from.collect();
+        while let Some(var) = open.pop() {
+            if self.is_stored(var) {
+                loads.insert(var);
+            } else if inner.insert(var) && Some(var) != stop {
+                open.extend(operands(self.graph, var).iter().map(|(operand, _)| *operand));
+            }
         }
-        let width = loads_below(graph, groups, var).len();
-        let elementwise = matches!(graph.node(var).op.lower(), Lowering::Pointwise { .. });
-        if elementwise && width > 1 && width < max_buffers && best.is_none_or(|(widest, _)| width > widest) {
-            best = Some((width, var));
-        }
-        open.extend(operands(graph, var).iter().map(|(operand, _)| *operand));
+        (inner, loads)
     }
-    best.map(|(_, var)| var)
+
+    /// The number of buffers that the kernel of `group` reads.
+    fn reads(&self, group: &Group) -> usize {
+        let soft =
+            |var: Var| operands(self.graph, var).into_iter().filter(|(_, hard)| !hard).map(|(var, _)| var);
+        let all = |var: Var| operands(self.graph, var).into_iter().map(|(var, _)| var);
+        let Some(anchor) = group.anchor else { return self.below(all(group.root), None).1.len() };
+        let mut loads = match anchor == group.root {
+            true => BTreeSet::new(),
+            false => self.below(all(group.root), Some(anchor)).1,
+        };
+        let behind = loads.len();
+        loads.extend(self.below(soft(anchor), None).1);
+        match self.graph.node(anchor).op.lower() {
+            // In two stages the second reads the first's parts and what stands behind the reduction.
+            Lowering::Reduce(_) => loads.len().max(behind + 1),
+            // An operand from memory has a binding of its own, even where the epilogue reads the same tensor.
+            _ => loads.len() + operands(self.graph, anchor).iter().filter(|(_, hard)| *hard).count(),
+        }
+    }
+
+    /// The inner node of a kernel (an elementwise one, or the anchor) that takes the most inputs with it and
+    /// still fits.
+    fn split_point(&self, group: &Group, max_buffers: usize) -> Option<Var> {
+        let (inner, _) = self.below(operands(self.graph, group.root).iter().map(|(var, _)| *var), None);
+        let fits = |&var: &Var| {
+            let is_anchor = group.anchor == Some(var);
+            if !is_anchor && !matches!(self.graph.node(var).op.lower(), Lowering::Pointwise { .. }) {
+                return None;
+            }
+            let below = self.below(std::iter::once(var), None).0;
+            let reads = self
+                .reads(&Group { root: var, anchor: group.anchor.filter(|anchor| below.contains(anchor)) });
+            (reads > 1 && reads < max_buffers).then_some((reads, var))
+        };
+        inner
+            .iter()
+            .filter_map(fits)
+            .max_by_key(|&(reads, var)| (reads, std::cmp::Reverse(var)))
+            .map(|(_, var)| var)
+    }
 }

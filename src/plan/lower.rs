@@ -1,17 +1,18 @@
 //! From fused groups to dispatches: which kernel, over what, how many workgroups.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use super::expression::{Expression, Load, Width};
 use super::fuse::{Group, fuse, storage};
+use super::kernels::matmul::{Epilogue, MatmulSpec};
 use super::kernels::reduce::ReduceKernel;
 use super::kernels::{FIRST_READ, WORKGROUP, map, rows, scatter};
-use super::{
-    Binding, Destination, Dispatch, Home, InputSlot, KernelText, Plan, Program, Tensor, ThetaLayout,
-};
+use super::outputs::own_outputs;
+use super::{Binding, Dispatch, Home, InputSlot, KernelText, Plan, Program, Tensor, ThetaLayout};
 use crate::gpu::{AdapterClass, Profile, format_bytes};
 use crate::graph::ops::{Lowering, Reduce, RowKind, Source};
-use crate::graph::{Dim, Graph, Shape, Var};
+use crate::graph::{Element, Graph, Var};
 use crate::{Error, Result};
 
 /// Rows longer than this are shared by a workgroup on a GPU; on a software adapter, where workgroup memory and
@@ -24,13 +25,17 @@ const LONGEST_SUM: usize = 4096;
 /// Invocations that keep an adapter busy; a reduction to fewer elements is cut into parts.
 const BUSY: usize = 8192;
 
+/// Elements of a tensor: an index has 32 bits, and the last row of a folded dispatch overshoots the end.
+const MOST_ELEMENTS: usize = u32::MAX as usize - (1 << 23);
+
 /// Compiles all of `program` but the places in the arenas.
 pub(super) fn lower(program: &Program, profile: &Profile, batch: usize, theta: ThetaLayout) -> Result<Plan> {
     let mut graph = program.graph.clone();
     let outputs = own_outputs(&mut graph, &program.outputs)?;
     let roots: Vec<Var> = outputs.keys().copied().collect();
-    let groups = fuse(&graph, &roots, profile.max_storage_buffers as usize).groups;
-    let stored = groups.iter().map(|group| group.root).collect();
+    countable(&graph, &roots, batch)?;
+    let groups = fuse(&graph, &roots, profile.max_storage_buffers as usize)?;
+    let stored = Rc::new(groups.iter().map(|group| group.root).collect());
     let plan = Plan {
         batch,
         kernels: Vec::new(),
@@ -42,8 +47,16 @@ pub(super) fn lower(program: &Program, profile: &Profile, batch: usize, theta: T
         arena_slots: Vec::new(),
         arenas: Vec::new(),
     };
-    let mut lowerer =
-        Lowerer { graph: &graph, profile, batch, stored, homes: outputs, known: BTreeMap::new(), plan };
+    let mut lowerer = Lowerer {
+        graph: &graph,
+        profile,
+        batch,
+        stored,
+        matmul_kernels: HashMap::new(),
+        homes: outputs,
+        known: BTreeMap::new(),
+        plan,
+    };
     for group in &groups {
         lowerer.group(group)?;
     }
@@ -52,31 +65,23 @@ pub(super) fn lower(program: &Program, profile: &Profile, batch: usize, theta: T
     Ok(lowerer.plan)
 }
 
-/// The nodes to store for the outputs, each with a home of its own. An output that is a source, that is wanted
-/// twice or that another node reads is copied: a kernel cannot read the buffer that it writes, and outputs share one.
-fn own_outputs(graph: &mut Graph, outputs: &[(Var, Destination)]) -> Result<BTreeMap<Var, Home>> {
-    let wanted: Vec<Var> = outputs.iter().map(|(var, _)| storage(graph, *var)).collect();
-    let read = graph.read_by_others(&wanted);
-    let mut homes = BTreeMap::new();
-    for (number, (&(_, destination), &var)) in outputs.iter().zip(&wanted).enumerate() {
-        let twins_before = wanted[..number].iter().filter(|&&other| other == var).count();
-        let wanted_again = wanted[number + 1..].contains(&var);
-        let is_source = matches!(graph.node(var).op.lower(), Lowering::Source(_));
-        let mut root = var;
-        if is_source || read.contains(&var) || wanted_again || twins_before > 0 {
-            // Equal nodes are one; each copy of the same node differs by one more leading 1 in its shape.
-            let mut dims = vec![Dim::Fixed(1); twins_before];
-            dims.extend(graph.shape(var).dims());
-            let another = graph.reshape(var, Shape(dims))?;
-            root = graph.copy(another)?;
-        }
-        let home = match destination {
-            Destination::Gradient(parameter) => Home::Gradient(parameter),
-            Destination::Result(number) => Home::Result(number),
-        };
-        homes.insert(root, home);
+/// Refuses what the 32-bit indices of kernels cannot count, stored or not.
+fn countable(graph: &Graph, roots: &[Var], batch: usize) -> Result<()> {
+    if batch == 0 {
+        return Err(Error::shape("plan", "a micro-batch has at least one row"));
     }
-    Ok(homes)
+    let live = graph.live(roots);
+    for var in (0..live.len()).filter(|&index| live[index]).map(|index| Var(index as u32)) {
+        if graph.shape(var).checked_elements(batch).is_none_or(|elements| elements > MOST_ELEMENTS) {
+            return Err(Error::DoesNotFit(format!(
+                "{} {} has more than the {MOST_ELEMENTS} elements that a kernel can count at a micro-batch of {batch}; \
+                 use a smaller batch",
+                graph.node(var).op.name(),
+                graph.shape(var)
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Workgroups along x and y for `groups` of them, and how many lie along x.
@@ -90,7 +95,8 @@ pub(super) struct Lowerer<'a> {
     pub graph: &'a Graph,
     pub profile: &'a Profile,
     pub batch: usize,
-    pub stored: BTreeSet<Var>,
+    pub stored: Rc<BTreeSet<Var>>,
+    pub matmul_kernels: HashMap<(MatmulSpec, Epilogue, u32), usize>,
     homes: BTreeMap<Var, Home>,
     /// The tensor of every stored node met so far.
     known: BTreeMap<Var, usize>,
@@ -110,7 +116,7 @@ impl Lowerer<'_> {
     }
 
     fn map(&mut self, root: Var) -> Result<()> {
-        let kernel = map::map(self.graph, self.batch, &self.stored, root)
+        let kernel = map::map(self.graph, self.batch, &self.stored, root, self.max_reads())
             .ok_or_else(|| Error::shape(self.graph.node(root).op.name(), "the result cannot be stored"))?;
         let invocations = self.elements(root) / kernel.width.lanes();
         let reads = self.bind_loads(&kernel.loads)?;
@@ -128,12 +134,13 @@ impl Lowerer<'_> {
         let mut stage = ReduceKernel {
             graph,
             batch: self.batch,
-            stored: &self.stored.clone(),
+            stored: &Rc::clone(&self.stored),
             kind: reduce.kind,
             input: Some(input),
             epilogue: if cut.parts == 1 { final_stage } else { None },
             inner,
             cooperative: cut.cooperative,
+            max_reads: self.max_reads(),
         };
         let fail = || Error::shape(reduce_name(reduce), "the operand cannot be computed in the kernel");
         let kernel = stage.generate().ok_or_else(fail)?;
@@ -168,7 +175,7 @@ impl Lowerer<'_> {
         let classes = *shape.last().unwrap_or(&1);
         let count = self.elements(inputs[0]) / classes;
         let cooperative = classes > LONG_ROW && self.profile.class != AdapterClass::Software;
-        let stored = self.stored.clone();
+        let stored = Rc::clone(&self.stored);
         let mut reads = Vec::new();
         for &input in inputs.iter().take(2) {
             reads.push(self.bind_read(storage(graph, input))?);
@@ -199,6 +206,11 @@ impl Lowerer<'_> {
         let write = self.bind_result(root)?;
         let grid = Grid::Invocations(self.elements(root));
         self.dispatch("scatter-add", scatter::scatter_add(), reads, write, grid, &[width, count])
+    }
+
+    /// Storage buffers that a kernel can read beside the one that it writes.
+    pub fn max_reads(&self) -> usize {
+        self.profile.max_storage_buffers as usize - 1
     }
 
     pub fn elements(&self, var: Var) -> usize {
@@ -256,6 +268,11 @@ impl Lowerer<'_> {
         if let Home::Result(number) = home {
             self.plan.results[number] = bytes;
         }
+        let is_source = matches!(node.op.lower(), Lowering::Source(_));
+        if node.ty.element == Element::U8 && !is_source {
+            let message = "a kernel cannot store bytes, which share words; convert them with `to_f32` before";
+            return Err(Error::shape(node.op.name(), message));
+        }
         let label = format!("{name} {}", node.ty.shape);
         let tensor = self.new_tensor(label, bytes, home)?;
         self.known.insert(var, tensor);
@@ -303,19 +320,31 @@ impl Lowerer<'_> {
         };
         let mut params = vec![count as u32, fold as u32];
         params.extend(fields.iter().map(|&field| field as u32));
-        self.push(label, wgsl, Dispatch { kernel: 0, reads, write, params, groups });
-        Ok(())
+        let kernel = self.kernel(label, wgsl, reads.len());
+        self.push(Dispatch { kernel, reads, write, params, groups })
     }
 
-    /// Appends a dispatch of the kernel `wgsl`, which is one kernel however often it is launched.
-    pub fn push(&mut self, label: &str, wgsl: String, dispatch: Dispatch) {
-        let reads = dispatch.reads.len();
+    /// The kernel of this text: one, however often it is launched.
+    pub fn kernel(&mut self, label: &str, wgsl: String, reads: usize) -> usize {
         let kernels = &mut self.plan.kernels;
-        let kernel = kernels.iter().position(|kernel| kernel.wgsl == wgsl).unwrap_or_else(|| {
+        kernels.iter().position(|kernel| kernel.wgsl == wgsl).unwrap_or_else(|| {
             kernels.push(KernelText { label: label.to_owned(), wgsl, reads });
             kernels.len() - 1
-        });
-        self.plan.dispatches.push(Dispatch { kernel, ..dispatch });
+        })
+    }
+
+    /// Appends a dispatch.
+    pub fn push(&mut self, dispatch: Dispatch) -> Result<()> {
+        let most = self.profile.max_workgroups_per_dimension;
+        if dispatch.groups.iter().any(|&groups| groups > most) {
+            return Err(Error::DoesNotFit(format!(
+                "a `{}` takes {} by {} workgroups at a micro-batch of {}, and this adapter takes {most} by {most}; \
+                 use a smaller batch",
+                self.plan.kernels[dispatch.kernel].label, dispatch.groups[0], dispatch.groups[1], self.batch
+            )));
+        }
+        self.plan.dispatches.push(dispatch);
+        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! A product of matrices as dispatches: operands as they lie, the epilogue behind it, and parameters that are cut
 //! into pieces because no binding holds them.
 
+use std::rc::Rc;
+
 use super::expression::{Expression, IndexFact, Width};
 use super::fuse::{MatrixOperand, matrix_operand};
 use super::kernels::matmul::{
@@ -185,10 +187,21 @@ impl Lowerer<'_> {
         reads.extend(epilogue.reads);
         let write = binding(Side::C, &product.c);
         let output = FIRST_EPILOGUE_BINDING + reads.len() as u32 - 2;
-        let wgsl = matmul_wgsl(&spec, include_str!("../../shaders/step.wgsl"), &epilogue.text, output);
+        let kernel = self.matmul_kernel(spec, epilogue.text, output, reads.len());
         let params = bytemuck::cast_slice(&[params]).to_vec();
-        self.push("matmul", wgsl, Dispatch { kernel: 0, reads, write, params, groups });
-        Ok(())
+        self.push(Dispatch { kernel, reads, write, params, groups })
+    }
+
+    /// The kernel of this kind, its text written once: it is by far the longest.
+    fn matmul_kernel(&mut self, spec: MatmulSpec, epilogue: Epilogue, output: u32, reads: usize) -> usize {
+        let key = (spec, epilogue, output);
+        if let Some(&kernel) = self.matmul_kernels.get(&key) {
+            return kernel;
+        }
+        let wgsl = matmul_wgsl(&spec, include_str!("../../shaders/step.wgsl"), &key.1, output);
+        let kernel = self.kernel("matmul", wgsl, reads);
+        self.matmul_kernels.insert(key, kernel);
+        kernel
     }
 
     /// The elementwise operations behind the product, four columns at a time where that can be.
@@ -201,13 +214,12 @@ impl Lowerer<'_> {
         let Some((anchor, root)) = nodes else {
             return Ok(BoundEpilogue { text: Epilogue::default(), reads: Vec::new(), four });
         };
-        let mut others = self.stored.clone();
-        others.remove(&root);
-        let graph = self.graph;
+        let (graph, stored) = (self.graph, Rc::clone(&self.stored));
         let widths = if four { &[Width::Four, Width::One][..] } else { &[Width::One][..] };
         for &width in widths {
             let mut expression =
-                Expression::new(graph, self.batch, &others, width, FIRST_EPILOGUE_BINDING as usize)
+                Expression::new(graph, self.batch, &stored, width, FIRST_EPILOGUE_BINDING as usize)
+                    .storing(root)
                     .with_anchor(anchor, "value");
             if product.extents.batches == 1 {
                 let size = product.c.columns;
@@ -215,6 +227,10 @@ impl Lowerer<'_> {
                 expression = expression.with_facts(vec![fact]);
             }
             let Some(value) = expression.value(root, "index") else { continue };
+            // Two are the operands' own. A tensor that is read both by fours and one by one takes two bindings.
+            if width == Width::Four && 2 + expression.loads.len() > self.max_reads() {
+                continue;
+            }
             let text = Epilogue {
                 statements: expression.take_statements(),
                 declarations: expression.declarations(),

@@ -8,6 +8,7 @@ mod kernels;
 mod lower;
 mod matrix;
 pub(crate) mod memory;
+mod outputs;
 pub(crate) mod replay;
 mod step;
 mod theta;

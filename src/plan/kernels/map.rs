@@ -12,12 +12,19 @@ pub(crate) struct Generated {
     pub width: Width,
 }
 
-/// The kernel that stores `root`; four elements at a time where that can be.
-pub(crate) fn map(graph: &Graph, batch: usize, stored: &BTreeSet<Var>, root: Var) -> Option<Generated> {
+/// The kernel that stores `root`; four elements at a time where that can be and takes no more than `max_reads`
+/// bindings: a tensor that is read both by fours and one by one takes two.
+pub(crate) fn map(
+    graph: &Graph,
+    batch: usize,
+    stored: &BTreeSet<Var>,
+    root: Var,
+    max_reads: usize,
+) -> Option<Generated> {
     let elements = graph.shape(root).elements(batch);
     let integer = graph.element(root) == Element::U32;
     let by_four = if elements.is_multiple_of(4) && !integer {
-        map_of_width(graph, batch, stored, root, Width::Four)
+        map_of_width(graph, batch, stored, root, Width::Four).filter(|map| map.loads.len() <= max_reads)
     } else {
         None
     };
@@ -31,10 +38,7 @@ fn map_of_width(
     root: Var,
     width: Width,
 ) -> Option<Generated> {
-    // The root itself is stored by this very kernel, so here it is not a load.
-    let mut others = stored.clone();
-    others.remove(&root);
-    let mut expression = Expression::new(graph, batch, &others, width, FIRST_READ);
+    let mut expression = Expression::new(graph, batch, stored, width, FIRST_READ).storing(root);
     let integer = graph.element(root) == Element::U32;
     if integer {
         expression = expression.raw();

@@ -25,6 +25,8 @@ pub(crate) struct ReduceKernel<'a> {
     pub inner: usize,
     /// Whether a workgroup shares an element's part.
     pub cooperative: bool,
+    /// Buffers that it can bind to read.
+    pub max_reads: usize,
 }
 
 /// A kernel's text, and what it reads: partial results first, where that is its input.
@@ -35,10 +37,12 @@ pub(crate) struct Generated {
 }
 
 impl ReduceKernel<'_> {
-    /// Four neighbouring columns at a time where that can be.
+    /// Four neighbouring columns at a time where that can be and takes no binding too many.
     pub fn generate(&self) -> Option<Generated> {
+        let own = usize::from(self.input.is_none());
         let by_four =
             if self.inner.is_multiple_of(4) && !self.cooperative { self.of_width(Width::Four) } else { None };
+        let by_four = by_four.filter(|kernel| own + kernel.loads.len() <= self.max_reads);
         by_four.or_else(|| self.of_width(Width::One))
     }
 
@@ -47,12 +51,8 @@ impl ReduceKernel<'_> {
         let first = FIRST_READ + usize::from(partial);
         let facts =
             vec![IndexFact { name: "index", size: self.inner, quotient: "line", remainder: "column" }];
-        // The stored node is this kernel's own result, so here it is not a load.
-        let mut others = self.stored.clone();
-        if let Some((_, root)) = self.epilogue {
-            others.remove(&root);
-        }
-        let mut expression = Expression::new(self.graph, self.batch, &others, width, first).with_facts(facts);
+        let mut expression =
+            Expression::new(self.graph, self.batch, self.stored, width, first).with_facts(facts);
         let element = match self.input {
             Some(var) => expression.value(var, "index")?,
             None => format!("b{FIRST_READ}[index / {}u]", width.lanes()),
@@ -61,7 +61,7 @@ impl ReduceKernel<'_> {
         let (after, result) = match self.epilogue {
             None => (String::new(), "total".to_owned()),
             Some((anchor, root)) => {
-                expression = expression.with_anchor(anchor, "total");
+                expression = expression.storing(root).with_anchor(anchor, "total");
                 let value = expression.value(root, "index")?;
                 (expression.take_statements(), value)
             }
