@@ -1,14 +1,18 @@
 //! Programs run on whatever adapter there is and compared with the f64 reference.
 
+mod fusion;
+mod limits;
 mod operations;
 mod planning;
+mod samples;
+mod translation;
 
 use std::sync::OnceLock;
 
-use super::memory::{ALIGNMENT, Needs};
+use super::memory::{Needs, result_offsets};
 use super::replay::{Memory, Replay};
 use super::{Destination, Plan, Program, StepUniform};
-use crate::gpu::{Gpu, GpuOptions, Kernels, LimitOverrides, Profile};
+use crate::gpu::{Buffer, Gpu, GpuOptions, Kernels, LimitOverrides, Profile};
 use crate::graph::reference::{Array, StepContext, philox_uniform};
 use crate::graph::{Element, Graph, Var};
 
@@ -38,10 +42,10 @@ pub(crate) fn run(
     batch: usize,
     step: &StepContext,
 ) -> Vec<Vec<f64>> {
-    run_with(gpu, gpu.profile(), graph, outputs, batch, step, 0)
+    run_with(gpu, gpu.profile(), graph, outputs, batch, step)
 }
 
-/// As [`run`], for a profile of one's own and with all arenas filled with `poison` before.
+/// As [`run`], planned for a profile of one's own.
 pub(crate) fn run_with(
     gpu: &Gpu,
     profile: &Profile,
@@ -49,38 +53,84 @@ pub(crate) fn run_with(
     outputs: &[Var],
     batch: usize,
     step: &StepContext,
-    poison: u8,
 ) -> Vec<Vec<f64>> {
-    let destinations = outputs.iter().enumerate().map(|(i, &var)| (var, Destination::Result(i))).collect();
-    let program = Program { graph: graph.clone(), outputs: destinations };
-    let plan = Plan::new(&program, profile, batch).unwrap();
-    let memory = Memory::new(gpu, &Needs::of(&[&plan], 0)).unwrap();
-    let kernels = Kernels::new(gpu);
-    let replay = Replay::new(gpu, &kernels, &plan, &memory, &memory.theta).unwrap();
-    for arena in &memory.arenas {
-        gpu.write_buffer(arena.raw(), 0, &vec![poison; arena.bytes() as usize]).unwrap();
+    let program = results_program(graph, outputs);
+    let loaded = Loaded::new(gpu, &Kernels::new(gpu), profile, &program, batch);
+    loaded.step(step);
+    loaded.values(&program)
+}
+
+/// The program that gives `outputs` as its results.
+pub(crate) fn results_program(graph: &Graph, outputs: &[Var]) -> Program {
+    let outputs = outputs.iter().enumerate().map(|(i, &var)| (var, Destination::Result(i))).collect();
+    Program { graph: graph.clone(), outputs }
+}
+
+/// A program planned and allocated on a device.
+pub(crate) struct Loaded<'a> {
+    gpu: &'a Gpu,
+    pub plan: Plan,
+    pub memory: Memory,
+    replay: Replay,
+}
+
+impl<'a> Loaded<'a> {
+    pub fn new(gpu: &'a Gpu, kernels: &Kernels, profile: &Profile, program: &Program, batch: usize) -> Self {
+        let plan = Plan::new(program, profile, batch).unwrap();
+        let memory = Memory::new(gpu, &Needs::of(&[&plan], 0)).unwrap();
+        let replay = Replay::new(gpu, kernels, &plan, &memory, &memory.theta).unwrap();
+        Loaded { gpu, plan, memory, replay }
     }
-    upload(gpu, &plan, &memory, step);
-    let uniform = StepUniform::new(step.seed, step.step, step.valid_rows, step.row_weight);
-    gpu.write_buffer(memory.uniforms.raw(), 0, bytemuck::bytes_of(&uniform)).unwrap();
-    let mut encoder = gpu.device().create_command_encoder(&Default::default());
-    replay.record(&mut encoder.begin_compute_pass(&Default::default()));
-    gpu.submit(encoder);
-    let bytes = gpu.read_buffer(memory.results.raw(), 0..memory.results.bytes()).unwrap();
-    gpu.check().unwrap();
-    let mut offset = 0;
-    let results = outputs.iter().map(|&var| {
-        let count = graph.shape(var).elements(batch);
-        let words = &bytes[offset..offset + 4 * count];
-        offset += (4 * count).next_multiple_of(ALIGNMENT as usize);
-        match graph.element(var) {
-            Element::U32 => {
-                bytemuck::pod_collect_to_vec::<u8, u32>(words).into_iter().map(f64::from).collect()
-            }
-            _ => bytemuck::pod_collect_to_vec::<u8, f32>(words).into_iter().map(f64::from).collect(),
+
+    /// Fills everything that a step writes with `byte`.
+    pub fn fill(&self, byte: u8) {
+        for buffer in self.memory.arenas.iter().chain(&self.memory.gradient).chain([&self.memory.results]) {
+            let contents = vec![byte; buffer.bytes() as usize];
+            self.gpu.write_buffer(buffer.raw(), 0, &contents).unwrap();
         }
-    });
-    results.collect()
+    }
+
+    /// Uploads what the step reads, and runs it.
+    pub fn step(&self, step: &StepContext) {
+        upload(self.gpu, &self.plan, &self.memory, step);
+        let uniform = StepUniform::new(step.seed, step.step, step.valid_rows, step.row_weight);
+        self.gpu.write_buffer(self.memory.uniforms.raw(), 0, bytemuck::bytes_of(&uniform)).unwrap();
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        self.replay.record(&mut encoder.begin_compute_pass(&Default::default()));
+        self.gpu.submit(encoder);
+        self.gpu.check().unwrap();
+    }
+
+    /// The bytes of every output, as they lie.
+    pub fn bytes(&self, program: &Program) -> Vec<Vec<u8>> {
+        let read = |buffer: &Buffer| self.gpu.read_buffer(buffer.raw(), 0..buffer.bytes()).unwrap();
+        let results = read(&self.memory.results);
+        let gradient: Vec<Vec<u8>> = self.memory.gradient.iter().map(read).collect();
+        let offsets = result_offsets(&self.plan).0;
+        let cut = |bytes: &[u8], start: usize, length: usize| bytes[start..start + length].to_vec();
+        let outputs = program.outputs.iter().map(|(_, destination)| match *destination {
+            Destination::Result(number) => {
+                cut(&results, offsets[number] as usize, self.plan.results[number] as usize)
+            }
+            Destination::Gradient(number) => self.plan.theta.pieces[number]
+                .iter()
+                .flat_map(|piece| cut(&gradient[piece.shard], 4 * piece.offset, 4 * piece.elements))
+                .collect(),
+        });
+        outputs.collect()
+    }
+
+    /// The elements of every output.
+    pub fn values(&self, program: &Program) -> Vec<Vec<f64>> {
+        let values = |(bytes, (var, _)): (Vec<u8>, &(Var, Destination))| -> Vec<f64> {
+            let words = bytes.chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]);
+            match program.graph.element(*var) {
+                Element::U32 => words.map(|word| f64::from(u32::from_le_bytes(word))).collect(),
+                Element::F32 | Element::U8 => words.map(|word| f64::from(f32::from_le_bytes(word))).collect(),
+            }
+        };
+        self.bytes(program).into_iter().zip(&program.outputs).map(values).collect()
+    }
 }
 
 fn upload(gpu: &Gpu, plan: &Plan, memory: &Memory, step: &StepContext) {

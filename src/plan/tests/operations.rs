@@ -1,10 +1,14 @@
 //! Every operation as a row of one table, and for every row the same checks: the device against the f64 reference,
 //! vjp against finite differences, ⟨u, Jv⟩ = ⟨Jᵀu, v⟩, and the jvp of the vjp against differences of the vjp.
 
-use super::{data, gpu, random, relative_error, run};
+use super::{data, gpu, random, relative_error, results_program, run};
 use crate::Result;
 use crate::graph::reference::StepContext;
 use crate::graph::{Dim, Element, Graph, Initial, Shape, TensorType, Var};
+use crate::plan::Program;
+
+/// The operation's result from its float operands and its integer one.
+type Build = Box<dyn Fn(&mut Graph, &[Var], Option<Var>) -> Result<Var>>;
 
 /// One operation at one size.
 struct Row {
@@ -15,7 +19,7 @@ struct Row {
     integers: Option<(usize, usize)>,
     /// The interval of the operands' values.
     interval: (f64, f64),
-    build: Box<dyn Fn(&mut Graph, &[Var], Option<Var>) -> Result<Var>>,
+    build: Build,
 }
 
 fn row(
@@ -123,7 +127,7 @@ fn movements() -> Vec<Row> {
 
 fn reductions() -> Vec<Row> {
     let mut rows = Vec::new();
-    let cases: [(&[usize], &[usize]); 9] = [
+    let cases: [(&[usize], &[usize]); 11] = [
         (&[1], &[0]),
         (&[257], &[0]),
         (&[63, 65], &[0]),
@@ -133,6 +137,8 @@ fn reductions() -> Vec<Row> {
         (&[3, 5, 8], &[1]),
         (&[70_000], &[0]),
         (&[9000, 4], &[0]),
+        (&[5, 300], &[1]),
+        (&[2, 9000], &[1]),
     ];
     for (shape, axes) in cases {
         rows.push(row(&format!("sum over {axes:?} of"), &[shape], ANY, move |g, x| g.sum(x[0], axes)));
@@ -289,15 +295,28 @@ fn dot(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
     a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| a * b).sum()
 }
 
+/// Every row as a program for other tests: its name, its value, its vjp and the jvp of that as results, and what it
+/// runs on.
+pub(super) fn programs() -> Vec<(String, Program, StepContext)> {
+    let program = |row: Row| -> Result<(String, Program, StepContext)> {
+        let mut case = case(&row)?;
+        let tangents: Vec<(Var, Var)> = case.operands.iter().copied().zip(case.v.iter().copied()).collect();
+        let adjoint = case.graph.vjp(&[(case.y, case.u)], &case.operands)?;
+        let second = case.graph.jvp(&adjoint, &tangents)?;
+        let outputs: Vec<Var> = [vec![case.y], adjoint, second].concat();
+        Ok((row.name, results_program(&case.graph, &outputs), case.step))
+    };
+    rows().into_iter().map(program).collect::<Result<_>>().unwrap()
+}
+
 /// f32 has 24 bits; the sums here have up to 7e4 terms and the functions slopes up to about 10.
-const DEVICE_TOLERANCE: f64 = 2e-5;
+pub(super) const DEVICE_TOLERANCE: f64 = 2e-5;
 
 #[test]
 fn every_operation_agrees_with_its_reference_and_its_derivatives_with_each_other() {
     let gpu = gpu();
     for row in rows() {
         let name = &row.name;
-        let Case { .. } = case(&row).unwrap();
         let mut case = case(&row).unwrap();
         let (operands, v, y, u) = (case.operands.clone(), case.v.clone(), case.y, case.u);
         let adjoint = case.graph.vjp(&[(y, u)], &operands).unwrap();

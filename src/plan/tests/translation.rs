@@ -1,0 +1,161 @@
+//! Every kernel that the generators can emit, translated by naga for Vulkan, Metal and DX12: what would break on a
+//! Mac or on Windows breaks here.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use naga::back::{hlsl, msl, spv};
+use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+use proptest::test_runner::TestCaseError;
+
+use super::operations::programs;
+use super::planning::{fail, for_random_programs};
+use super::samples::Sample;
+use crate::gpu::{AdapterClass, Profile};
+use crate::plan::Plan;
+use crate::plan::kernels::matmul::{
+    Epilogue, FIRST_EPILOGUE_BINDING, Layout, MatmulSpec, Operand, matmul_wgsl, tile_for,
+};
+
+/// Every adapter that kernels are chosen for: (what it is, its profile).
+fn profiles() -> [(&'static str, Profile); 4] {
+    let of = |class| Profile { class, ..Profile::portable() };
+    let software = of(AdapterClass::Software);
+    let eight = Profile { subgroups: true, min_subgroup_size: 8, max_subgroup_size: 8, ..software.clone() };
+    [
+        ("discrete", of(AdapterClass::Discrete)),
+        ("integrated", of(AdapterClass::Integrated)),
+        ("software", software),
+        ("software with subgroups of eight", eight),
+    ]
+}
+
+/// Whether naga takes `wgsl` and writes it in all three languages, without or with subgroup operations.
+fn translate(wgsl: &str, subgroups: bool) -> Result<(), String> {
+    let module = naga::front::wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;
+    let capabilities = if subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    if subgroups {
+        validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
+    }
+    let info = validator.validate(&module).map_err(|error| error.emit_to_string(wgsl))?;
+
+    let options = spv::Options { lang_version: (1, 3), ..spv::Options::default() };
+    let words = spv::write_vec(&module, &info, &options, None).map_err(|error| format!("SPIR-V: {error}"))?;
+    // The magic number that every SPIR-V module begins with.
+    if words.first() != Some(&0x0723_0203) {
+        return Err("SPIR-V: no module".to_owned());
+    }
+
+    // The oldest Metal that has what the kernels use, and the shader model of Windows' own compiler, FXC; that has
+    // no subgroup operations.
+    let options =
+        msl::Options { lang_version: if subgroups { (2, 1) } else { (2, 0) }, ..Default::default() };
+    let (text, translation) = msl::write_string(&module, &info, &options, &Default::default())
+        .map_err(|error| format!("MSL: {error}"))?;
+    check_entry_point("MSL", &text, &translation.entry_point_names)?;
+
+    let shader_model = if subgroups { hlsl::ShaderModel::V6_0 } else { hlsl::ShaderModel::V5_1 };
+    let options = hlsl::Options { shader_model, ..hlsl::Options::default() };
+    let mut text = String::new();
+    let pipeline = hlsl::PipelineOptions::default();
+    let translation = hlsl::Writer::new(&mut text, &options, &pipeline)
+        .write(&module, &info, None)
+        .map_err(|error| format!("HLSL: {error}"))?;
+    check_entry_point("HLSL", &text, &translation.entry_point_names)
+}
+
+fn check_entry_point<E: std::fmt::Display>(
+    language: &str,
+    text: &str,
+    names: &[Result<String, E>],
+) -> Result<(), String> {
+    match names {
+        [Ok(name)] if text.contains(name.as_str()) => Ok(()),
+        [Err(error)] => Err(format!("{language}: {error}")),
+        _ => Err(format!("{language}: {} entry points", names.len())),
+    }
+}
+
+/// Kernels translated so far: label by text.
+type Translated = BTreeMap<String, String>;
+
+/// Translates the kernels of a plan that are new.
+fn translate_all(plan: &Plan, subgroups: bool, translated: &mut Translated) -> Result<(), String> {
+    for kernel in &plan.kernels {
+        if translated.insert(kernel.wgsl.clone(), kernel.label.clone()).is_none() {
+            translate(&kernel.wgsl, subgroups)
+                .map_err(|message| format!("{}: {message}\n{}", kernel.label, kernel.wgsl))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn kernels_of_every_operation_are_valid_for_vulkan_metal_and_dx12() {
+    let mut translated = Translated::new();
+    for (name, program, _) in programs() {
+        for (adapter, profile) in profiles() {
+            let plan = Plan::new(&program, &profile, 1).unwrap();
+            translate_all(&plan, profile.subgroups, &mut translated)
+                .unwrap_or_else(|message| panic!("{name} ({adapter}): {message}"));
+        }
+    }
+    let labels: BTreeSet<&str> = translated.values().map(String::as_str).collect();
+    let families =
+        ["cross-entropy", "cross-entropy gradient", "map", "matmul", "max", "scatter-add", "softmax", "sum"];
+    assert_eq!(labels, families.into());
+    let barriers = translated.keys().filter(|wgsl| wgsl.contains("workgroupBarrier")).count();
+    assert!(barriers > 10, "only {barriers} cooperative kernels");
+}
+
+#[test]
+fn kernels_of_random_programs_are_valid_for_vulkan_metal_and_dx12() {
+    let translated = RefCell::new(Translated::new());
+    for_random_programs(100, |genes| {
+        let Sample { program, batch, .. } = genes.sample().map_err(fail)?;
+        for (_, profile) in profiles() {
+            let plan = Plan::new(&program, &profile, batch).map_err(fail)?;
+            translate_all(&plan, profile.subgroups, &mut translated.borrow_mut())
+                .map_err(TestCaseError::fail)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn every_matmul_is_valid_for_vulkan_metal_and_dx12() {
+    let step = include_str!("../../../shaders/step.wgsl");
+    let epilogues = [
+        Epilogue::default(),
+        Epilogue {
+            declarations: "@group(0) @binding(4) var<storage, read> b4: array<f32>;\n".to_owned(),
+            statements: "    let v0 = value + T(b4[col]);\n".to_owned(),
+            expression: "max(v0, T(f32(row + index)))".to_owned(),
+        },
+    ];
+    let operands = [Layout::Summed, Layout::Kept]
+        .map(|layout| [false, true].map(|vec4| Operand { layout, vec4 }))
+        .concat();
+    // C small, and so large that a GPU takes its larger tile.
+    let sizes = [16, 1024];
+    let mut count = 0;
+    for (adapter, profile) in profiles() {
+        let tiles = sizes.map(|size| tile_for(&profile, size, size));
+        for tile in &tiles[..if tiles[0] == tiles[1] { 1 } else { 2 }] {
+            for (a, b) in operands.iter().flat_map(|a| operands.iter().map(move |b| (*a, *b))) {
+                for [store_vec4, accumulate] in [[false, false], [false, true], [true, false], [true, true]] {
+                    for (extra, epilogue) in epilogues.iter().enumerate() {
+                        let spec = MatmulSpec { a, b, tile: *tile, store_vec4, accumulate };
+                        let wgsl = matmul_wgsl(&spec, step, epilogue, FIRST_EPILOGUE_BINDING + extra as u32);
+                        let verdict = translate(&wgsl, profile.subgroups);
+                        assert!(verdict.is_ok(), "{spec:?} ({adapter}): {verdict:?}\n{wgsl}");
+                        count += 1;
+                    }
+                }
+            }
+        }
+    }
+    // Two tiles for each kind of GPU, one for each of the software adapters.
+    assert_eq!(count, (2 + 2 + 1 + 1) * 16 * 4 * 2);
+}
