@@ -8,7 +8,7 @@ use crate::gpu::{Gpu, GpuOptions, LimitOverrides, MemoryLimit};
 use crate::optim::Optimizer;
 use crate::{Error, Result};
 
-const NEVER: AtomicBool = AtomicBool::new(false);
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 fn gpu() -> Gpu {
     Gpu::new(&GpuOptions::default()).unwrap()
@@ -61,11 +61,11 @@ fn finish(trainer: &mut Trainer) -> Result<Vec<Event>> {
 }
 
 fn last_epoch(events: &[Event]) -> EpochRecord {
-    let epochs = events.iter().filter_map(|event| match event {
+    let epoch = |event: &Event| match event {
         Event::Epoch(epoch) => Some(*epoch),
         _ => None,
-    });
-    epochs.last().unwrap()
+    };
+    events.iter().rev().find_map(epoch).unwrap()
 }
 
 fn trained(gpu: &Gpu, data: Split, options: TrainOptions) -> (EpochRecord, Vec<NamedTensor>) {
