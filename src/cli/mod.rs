@@ -48,7 +48,7 @@ fn run(arguments: &Arguments, began: Instant) -> u8 {
 }
 
 /// Mesa's layer that sorts devices by display asks Wayland, whose library complains on standard error where there is
-/// no session. We choose the adapter ourselves, so the layer can rest there.
+/// no desktop. We choose the adapter ourselves, so the layer can rest there.
 fn silence_display_search() {
     let headless = std::env::var_os("XDG_RUNTIME_DIR").is_none();
     let chosen = std::env::var_os("MESA_VK_DEVICE_SELECT").is_some();
