@@ -132,12 +132,19 @@ impl Error {
     }
 }
 
+/// Names that a message lists at most: a table can have thousands of columns.
+const LISTED: usize = 20;
+
 /// `unknown` is not in `known`: one line that says so, with the nearest name when one is near.
 pub(crate) fn did_you_mean(unknown: &str, known: &[&str]) -> String {
     let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(unknown, name), *name)).min();
     match nearest {
-        Some((distance, name)) if distance <= 1 + name.len() / 3 => {
+        Some((distance, name)) if distance <= 1 + name.len() / 3 && distance < name.len() => {
             format!("unknown name `{unknown}`; did you mean `{name}`?")
+        }
+        _ if known.len() > LISTED => {
+            let (listed, more) = (known[..LISTED].join(", "), known.len() - LISTED);
+            format!("unknown name `{unknown}`; known are {listed} and {more} more")
         }
         _ => format!("unknown name `{unknown}`; known are {}", known.join(", ")),
     }

@@ -1,7 +1,6 @@
 //! Uploads of every step: a ring of mapped buffers, filled on any thread and copied by the device.
 //!
-//! A [`StagingSlot`] is the mapped memory itself and may be sent to another thread, so the worker that
-//! gathers rows writes them where the device copies them from. The ring is also what keeps the host from
+//! A [`StagingSlot`] is the mapped memory itself and may be sent to another thread. The ring is also what keeps the host from
 //! running ahead: with three slots, one is filled while at most two steps are in flight.
 
 use wgpu::{BufferViewMut, COPY_BUFFER_ALIGNMENT, CommandEncoder, MapMode, SubmissionIndex};

@@ -135,7 +135,9 @@ impl Engine {
             slot.write(ALIGNMENT as usize, bytemuck::cast_slice(&update.optimizer.scalars(number, rate)))?;
         }
         let mut copies = Vec::with_capacity(1 + inputs.uploads.len());
-        copies.push(StagedCopy { from: 0, to: self.memory.uniforms.raw(), at: 0, bytes: UNIFORM_BYTES });
+        // The optimizer's half goes along only where it was written: a read-out looks at it later.
+        let bytes = if inputs.update.is_some() { UNIFORM_BYTES } else { ALIGNMENT };
+        copies.push(StagedCopy { from: 0, to: self.memory.uniforms.raw(), at: 0, bytes });
         let mut from = UNIFORM_BYTES;
         for (name, bytes) in inputs.uploads {
             let to = input(&self.memory, name)?.raw();
@@ -220,13 +222,18 @@ impl Engine {
     }
 
     /// Writes θ as the user reads it to where the other plans read it; costs nothing where that is θ itself.
-    pub fn refresh_readout(&self) {
-        let Some((_, launches)) = self.update.as_ref().and_then(|update| update.readout.as_ref()) else {
-            return;
-        };
+    ///
+    /// Waits where it does: the read-out's scalars, which are the same in every step, are not there yet in a run
+    /// that was restored and has done no step.
+    pub fn refresh_readout(&self) -> Result<()> {
+        let Some(update) = &self.update else { return Ok(()) };
+        let Some((_, launches)) = &update.readout else { return Ok(()) };
+        let scalars = update.optimizer.scalars(1, update.optimizer.learning_rate());
+        self.gpu.write_buffer(self.memory.uniforms.raw(), ALIGNMENT, bytemuck::cast_slice(&scalars))?;
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         record(launches, &mut encoder.begin_compute_pass(&Default::default()));
         self.gpu.submit(encoder);
+        Ok(())
     }
 
     /// The shards of θ as steps use it.

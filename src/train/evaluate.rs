@@ -47,7 +47,7 @@ pub(super) fn evaluate(
     dataset: &Dataset,
     loss: Loss,
 ) -> Result<Evaluation> {
-    engine.refresh_readout();
+    engine.refresh_readout()?;
     let batch = engine.plan(part).batch;
     let rows = dataset.rows() as f64;
     let (mut loss_sum, mut right) = (0.0, 0.0);

@@ -1,5 +1,6 @@
 //! θ and the optimizer's state as named tensors on the host.
 
+use crate::data::{Dataset, Schema};
 use crate::gpu::{Buffer, Gpu};
 use crate::graph::ParameterInfo;
 use crate::plan::ThetaLayout;
@@ -73,6 +74,26 @@ pub(super) fn write_vector(
             let bytes = bytemuck::cast_slice(values);
             gpu.write_buffer(shards[piece.shard].raw(), 4 * piece.offset as u64, bytes)?;
         }
+    }
+    Ok(())
+}
+
+/// Whether rows are of the kind that a model was made for, with targets where they are needed.
+///
+/// # Errors
+/// [`Error::Shape`] naming the rows.
+pub(super) fn check_rows(rows: &Dataset, schema: &Schema, with_targets: bool) -> Result<()> {
+    let found = rows.schema();
+    let fail = |message: String| Err(Error::shape("rows", format!("{}: {message}", rows.name())));
+    if found.features() != schema.features() || found.encoding != schema.encoding {
+        let (a, b) = (found.features(), schema.features());
+        return fail(format!("{a} features of {:?} are not {b} of {:?}", found.encoding, schema.encoding));
+    }
+    if with_targets && !rows.has_targets() {
+        return fail("they have no targets".to_owned());
+    }
+    if with_targets && found.task != schema.task {
+        return fail("their targets are of another kind than the model's".to_owned());
     }
     Ok(())
 }

@@ -172,6 +172,48 @@ fn the_lecture_form_of_nesterov_reports_theta_and_not_the_point_ahead() {
     }
 }
 
+/// A read-out needs μ, which only a training step uploads: it must be there after one step, and after none.
+#[test]
+fn a_read_out_is_right_after_few_steps_and_after_restoring() {
+    let gpu = gpu();
+    let lecture = || TrainOptions {
+        optimizer: Optimizer::new("nesterov")
+            .unwrap()
+            .with("form", "lecture")
+            .unwrap()
+            .with("lr", 0.5)
+            .unwrap(),
+        batch: 333,
+        ..options(Length::Epochs(1))
+    };
+    let data = split(333);
+    let (test, schema) = (data.test.clone().unwrap(), data.train.schema().clone());
+    let mut trainer = Trainer::new(&gpu, data, lecture()).unwrap();
+    let epoch = last_epoch(&finish(&mut trainer).unwrap());
+    let (snapshot, parameters) = (trainer.snapshot().unwrap(), trainer.parameters().unwrap());
+    let model = lecture().model;
+    let mut predictor =
+        Predictor::new(&gpu, &model, &schema, crate::nn::Loss::CrossEntropy, parameters.clone()).unwrap();
+    assert_eq!(Some(predictor.evaluate(&test).unwrap()), epoch.test);
+    let mut restored = Trainer::new(&gpu, split(333), lecture()).unwrap();
+    restored.restore(&snapshot).unwrap();
+    assert_eq!(restored.parameters().unwrap(), parameters);
+}
+
+#[test]
+fn rows_that_are_not_the_models_are_refused() {
+    let gpu = gpu();
+    let narrow = |targets| Dataset::from_f32(vec![0.5; 12], &[4], Task::classes(3), targets).unwrap();
+    let rows = [
+        (Split { train: classes(9), test: Some(narrow(Targets::Labels(vec![0, 1, 2]))) }, "4 features"),
+        (Split { train: narrow(Targets::Absent), test: None }, "no targets"),
+    ];
+    for (data, fragment) in rows {
+        let error = Trainer::new(&gpu, data, options(Length::Steps(1))).err().unwrap();
+        assert!(matches!(error, Error::Shape { .. }) && error.to_string().contains(fragment), "{error}");
+    }
+}
+
 #[test]
 fn numbers_are_learned_with_the_mean_squared_error() {
     let rows = 257;
@@ -281,7 +323,11 @@ fn a_loss_that_is_not_finite_stops_the_run_and_no_snapshot_is_made() {
     let values = vec![1.0; rows];
     let train =
         Dataset::from_f32(points(rows).0, &[7], Task::Values { width: 1 }, Targets::Values(values)).unwrap();
+    let options = TrainOptions { log_every: 1, ..options };
     let mut trainer = Trainer::new(&gpu(), Split { train, test: None }, options).unwrap();
+    // The first step's loss is a number, and is told before the error.
+    let Event::Step(first) = trainer.next_event(&NEVER).unwrap() else { panic!("a step is told first") };
+    assert!(first.step == 1 && first.loss.is_finite());
     let error = finish(&mut trainer).unwrap_err();
     assert!(matches!(error, Error::Diverged(_)) && error.to_string().contains("learning rate"), "{error}");
     assert!(matches!(trainer.snapshot(), Err(Error::Diverged(_))));

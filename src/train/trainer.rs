@@ -10,7 +10,7 @@ use super::event::{EpochRecord, Event, PlanReport, StepRecord};
 use super::layout::{Layout, lay_out};
 use super::options::{Length, TrainOptions};
 use super::program::{Feed, Recipe, resident_names};
-use super::tensors::{NamedTensor, Snapshot, check, read_vector, write_vector};
+use super::tensors::{NamedTensor, Snapshot, check, check_rows, read_vector, write_vector};
 use crate::data::{Dataset, Order, Position, Split, Stream, StreamOptions, batches_per_epoch};
 use crate::gpu::{Gpu, Patience};
 use crate::graph::ParameterInfo;
@@ -69,6 +69,9 @@ impl Trainer {
     /// [`Error::DoesNotFit`] where it is more than the budget, [`Error::Device`] where the device fails.
     pub fn new(gpu: &Gpu, data: Split, options: TrainOptions) -> Result<Self> {
         options.check()?;
+        for rows in [Some(&data.train), data.test.as_ref()].into_iter().flatten() {
+            check_rows(rows, data.train.schema(), true)?;
+        }
         let loss = Loss::for_task(options.loss, data.train.schema())?;
         let recipe = Recipe { model: &options.model, schema: data.train.schema(), loss };
         let layout = lay_out(gpu, &recipe, &data, &options)?;
@@ -139,6 +142,8 @@ impl Trainer {
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
             }
+            // Only after what there was to say before it.
+            self.sound()?;
             if self.finished {
                 return Ok(Event::Finished);
             }
@@ -165,7 +170,7 @@ impl Trainer {
         }
         self.settle()?;
         self.events.clear();
-        Ok(())
+        self.sound()
     }
 
     /// One more step and the seconds that it took on the GPU, where the device has timestamps.
@@ -210,7 +215,7 @@ impl Trainer {
             self.engine.fetch_history()?;
         }
         self.collect(Patience::None)?;
-        if ends_epoch { self.end_epoch() } else { Ok(()) }
+        if ends_epoch && self.progress.diverged.is_none() { self.end_epoch() } else { Ok(()) }
     }
 
     fn is_logged(&self, step: u64) -> bool {
@@ -235,12 +240,17 @@ impl Trainer {
             progress.loss_rows += weight;
             if !loss.is_finite() {
                 progress.diverged.get_or_insert(step);
+                return;
             }
             if options.log_every > 0 && step.is_multiple_of(options.log_every) {
                 let lr = options.optimizer.learning_rate();
                 events.push_back(Event::Step(StepRecord { step, epoch: tag / batches + 1, loss, lr }));
             }
-        })?;
+        })
+    }
+
+    /// Errors once a loss was not finite.
+    fn sound(&self) -> Result<()> {
         match self.progress.diverged {
             None => Ok(()),
             Some(step) => Err(self.diverged(&format!("the loss is not finite at step {step}"))),
@@ -249,11 +259,16 @@ impl Trainer {
 
     fn diverged(&self, what: &str) -> Error {
         let rate = self.options.optimizer.learning_rate();
-        Error::Diverged(format!("{what}; try a learning rate below {rate} or look for outliers in the data"))
+        Error::Diverged(format!(
+            "{what}; try a learning rate below {rate:?} or look for outliers in the data"
+        ))
     }
 
     fn end_epoch(&mut self) -> Result<()> {
         self.settle()?;
+        if self.progress.diverged.is_some() {
+            return Ok(());
+        }
         let rate = self.epoch_rate();
         self.progress.epoch += 1;
         let last = self.progress.step >= self.total_steps();
@@ -268,6 +283,9 @@ impl Trainer {
     /// The end of the run. Where it is in the middle of an epoch, that is evaluated as far as it went.
     fn finish(&mut self) -> Result<()> {
         self.settle()?;
+        if self.progress.diverged.is_some() {
+            return Ok(());
+        }
         if self.progress.batch > 0 {
             let rate = self.epoch_rate();
             self.record_epoch(self.progress.epoch + 1, rate, true)?;
@@ -340,20 +358,24 @@ impl Trainer {
     /// All that resuming needs, bit for bit. Waits for the steps under way.
     ///
     /// # Errors
-    /// [`Error::Diverged`] where θ is not finite: such a state is not worth keeping.
+    /// [`Error::Diverged`] where θ or the optimizer's state is not finite: such a state is not worth keeping.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         self.settle()?;
+        self.sound()?;
         let layout = &self.engine.plan(TRAIN).theta;
         let read = |shards| read_vector(&self.gpu, layout, &self.parameters, shards);
         let theta = read(self.engine.theta())?;
-        if theta.iter().any(|tensor| tensor.values.iter().any(|value| !value.is_finite())) {
-            return Err(
-                self.diverged(&format!("a parameter is not finite after step {}", self.progress.step))
-            );
-        }
         let state = self.engine.state().into_iter();
-        let state =
+        let state: Vec<(String, Vec<NamedTensor>)> =
             state.map(|(slot, shards)| Ok((slot.to_owned(), read(shards)?))).collect::<Result<_>>()?;
+        let vectors = state.iter().map(|(slot, tensors)| (slot.as_str(), tensors));
+        for (what, tensors) in [("parameter", &theta)].into_iter().chain(vectors) {
+            if tensors.iter().any(|tensor| tensor.values.iter().any(|value| !value.is_finite())) {
+                return Err(
+                    self.diverged(&format!("a {what} is not finite after step {}", self.progress.step))
+                );
+            }
+        }
         let Progress { step, epoch, batch, loss_sum, loss_rows, .. } = self.progress;
         Ok(Snapshot { step, epoch, batch, loss_sum, loss_rows, theta, state })
     }
@@ -361,13 +383,21 @@ impl Trainer {
     /// Goes on from a snapshot of a run with the same options.
     ///
     /// # Errors
-    /// [`Error::Shape`] where it is of another model or optimizer; the trainer is then as it was.
+    /// [`Error::Shape`] where it is of another model, optimizer, batch or number of rows; the trainer is then as it
+    /// was.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
         let slots: Vec<&str> = self.engine.state().iter().map(|(slot, _)| *slot).collect();
         let found: Vec<&str> = snapshot.state.iter().map(|(slot, _)| slot.as_str()).collect();
         if slots != found {
             let message = format!("the optimizer keeps {slots:?}, and {found:?} are given");
             return Err(Error::shape("loading the optimizer's state", message));
+        }
+        let Snapshot { step, epoch, batch, .. } = *snapshot;
+        let batches = self.batches_per_epoch();
+        if epoch.checked_mul(batches).and_then(|steps| steps.checked_add(batch)) != Some(step) {
+            let message =
+                format!("{step} steps are not {epoch} epochs of {batches} batches and {batch} more");
+            return Err(Error::shape("loading a snapshot", message));
         }
         for tensors in snapshot.state.iter().map(|(_, tensors)| tensors).chain([&snapshot.theta]) {
             check(&self.parameters, tensors)?;
@@ -390,7 +420,7 @@ impl Trainer {
     /// θ as the user reads it, by name. Waits for the steps under way.
     pub fn parameters(&mut self) -> Result<Vec<NamedTensor>> {
         self.settle()?;
-        self.engine.refresh_readout();
+        self.engine.refresh_readout()?;
         let layout = &self.engine.plan(TRAIN).theta;
         read_vector(&self.gpu, layout, &self.parameters, self.engine.readout())
     }
