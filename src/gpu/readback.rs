@@ -28,7 +28,6 @@ pub(crate) struct ReadbackRing {
     oldest: usize,
     /// Readings that are recorded and not collected.
     pending: usize,
-    waits: u64,
 }
 
 #[derive(Debug)]
@@ -49,7 +48,7 @@ impl ReadbackRing {
             Ok(Slot { mapping: Mapping::new(buffer, MapMode::Read, Turn::Held), tag: 0, bytes: 0 })
         };
         let slots = (0..slots).map(slot).collect::<Result<_>>()?;
-        Ok(Self { gpu: gpu.clone(), slots, oldest: 0, pending: 0, waits: 0 })
+        Ok(Self { gpu: gpu.clone(), slots, oldest: 0, pending: 0 })
     }
 
     /// Whether another reading can be recorded without collecting one first.
@@ -100,7 +99,7 @@ impl ReadbackRing {
         let mut patient = patience != Patience::None;
         while self.pending > 0 {
             let slot = &self.slots[self.oldest];
-            if !slot.mapping.is_host(&self.gpu, patient, &mut self.waits)? {
+            if !slot.mapping.is_host(&self.gpu, patient, &mut 0)? {
                 break;
             }
             let buffer = slot.mapping.buffer.raw();
