@@ -64,7 +64,7 @@ fn requests_that_are_none() {
             "unknown flag",
             "train --data digits --epoch 3",
             2,
-            "'--epoch' found tip: a similar argument exists: '--epochs'",
+            "'--epoch' found; tip: a similar argument exists: '--epochs'",
         ),
         ("flag without value", "train --data", 2, "a value is required for '--data <SPEC>'"),
         (
@@ -257,7 +257,7 @@ fn runs_that_are_damaged_or_of_another_kind() {
     write(path, "other.csv", b"c,d\n1,2\n");
     write(path, "numbers.csv", &[b"a,b\n".to_vec(), b"1,2.5\n2,3.5\n".repeat(9)].concat());
     let checkpoint = |run: &str| path.join(run).join("checkpoint/latest.safetensors");
-    for run in ["good", "model", "rule", "cut", "config", "schema", "text", "records", "bare"] {
+    for run in ["good", "model", "rule", "cut", "config", "schema", "text", "bare", "flipped"] {
         succeed(path, &[&small[..], &[run]].concat());
     }
     succeed(path, &["train", "--data", "numbers.csv", "--model", "linear", "--quiet", "--out", "numbers"]);
@@ -274,8 +274,10 @@ fn runs_that_are_damaged_or_of_another_kind() {
     let whole = fs::read(checkpoint("cut")).expect("a file");
     fs::write(checkpoint("cut"), &whole[..whole.len() / 2]).expect("a file");
     fs::write(path.join("cut/model.safetensors"), &whole[..99]).expect("a file");
+    let mut flipped = fs::read(checkpoint("flipped")).expect("a file");
+    *flipped.last_mut().expect("bytes") ^= 4;
+    fs::write(checkpoint("flipped"), flipped).expect("a file");
     fs::write(checkpoint("text"), "no tensors").expect("a file");
-    fs::write(path.join("records/metrics.jsonl"), "nonsense\n").expect("a file");
     fs::remove_file(path.join("bare/model.safetensors")).expect("it was written");
     fs::copy(path.join("good/model.safetensors"), path.join("model/model.safetensors")).expect("a file");
     let rows = [
@@ -286,10 +288,16 @@ fn runs_that_are_damaged_or_of_another_kind() {
         ("a key too many", "train --resume rule --epochs 2", 2, "unknown name `ignored`"),
         ("rows of another kind", "train --resume schema --epochs 2", 2, "of another kind"),
         (
-            "records that are none",
-            "train --resume records --epochs 2",
+            "a flipped bit in a checkpoint",
+            "train --resume flipped --epochs 2",
             2,
-            "metrics.jsonl: line 1: is no record",
+            "do not match their checksum",
+        ),
+        (
+            "hyper-parameter that is the rule",
+            "train --data digits --optimizer sgd --hyper name=adam",
+            2,
+            "--optimizer",
         ),
         ("a run in the way", "train --data digits --out good", 2, "good: holds a run already"),
         ("eval of half a model", "eval cut --data digits", 2, "no whole safetensors file"),

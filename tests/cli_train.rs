@@ -114,7 +114,7 @@ fn a_run_learns_digits_and_leaves_everything_behind() {
 
     let out = folder.path().join("a/run");
     assert_eq!(names(&out), ["checkpoint", "config.toml", "curves.svg", METRICS, MODEL]);
-    assert_eq!(names(&out.join("checkpoint")), ["latest.safetensors"]);
+    assert_eq!(names(&out.join("checkpoint")), ["latest.safetensors", "lock"]);
     let recorded = String::from_utf8(bytes(&out, METRICS)).expect("UTF-8");
     assert_eq!(json_lines(&recorded), lines[1..lines.len() - 1], "metrics are what was printed");
     assert!(String::from_utf8(bytes(&out, "curves.svg")).expect("UTF-8").starts_with("<svg"));
@@ -253,6 +253,27 @@ fn a_finished_run_can_be_made_longer_and_nothing_else() {
         assert!(ended.error("resume").contains(fragment), "{more:?}: {}", ended.stderr);
         assert_eq!(bytes(&path.join("part0"), "config.toml"), before);
     }
+}
+
+#[test]
+fn one_process_writes_a_run_at_a_time() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let long = small(&["--epochs", "1000000", "--out", "run"]);
+    let mut first =
+        command(folder.path(), &long).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("a process");
+    let checkpoint = folder.path().join("run/checkpoint/latest.safetensors");
+    let began = Instant::now();
+    while !checkpoint.exists() && began.elapsed() < Duration::from_secs(60) {
+        sleep(Duration::from_millis(20));
+    }
+    for second in [small(&["--out", "run", "--overwrite"]), vec!["train", "--resume", "run"]] {
+        let ended = run(folder.path(), &second);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("written by another process"), "{}", ended.stderr);
+    }
+    first.kill().expect("it runs");
+    first.wait().expect("it ran");
+    assert!(checkpoint.exists(), "the refused process removed nothing");
 }
 
 #[test]

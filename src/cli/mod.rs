@@ -31,7 +31,7 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, began: Instant) -> u8 {
     let global = &arguments.global;
-    start_log(global.verbose);
+    start_log(global.verbose && !global.quiet);
     let output = Output { json: global.json, quiet: global.quiet, verbose: global.verbose };
     let ended = match &arguments.command {
         Command::Devices => devices::devices(&output),
@@ -69,7 +69,7 @@ fn refuse(error: &clap::Error, json: bool) -> u8 {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let telling =
         lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
-    let line = telling.collect::<Vec<_>>().join(" ");
+    let line = telling.collect::<Vec<_>>().join("; ").replace(":; ", ": ");
     let output = Output { json, quiet: false, verbose: false };
     output.failed(line.strip_prefix("error: ").unwrap_or(&line), 2)
 }

@@ -1,7 +1,8 @@
 //! The folder that a run writes: which files it has, and whether a folder may become one.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::atomic;
@@ -13,6 +14,9 @@ const CURVES: &str = "curves.svg";
 const MODEL: &str = "model.safetensors";
 const CHECKPOINT: &str = "checkpoint/latest.safetensors";
 
+/// Locked by the process that writes the run, for as long as it does.
+const LOCK: &str = "checkpoint/lock";
+
 /// All that a run writes; nothing else in its folder is ever removed.
 const FILES: [&str; 5] = [CONFIG, METRICS, CURVES, MODEL, CHECKPOINT];
 
@@ -20,6 +24,8 @@ const FILES: [&str; 5] = [CONFIG, METRICS, CURVES, MODEL, CHECKPOINT];
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Held where this process writes the run.
+    lock: Option<Arc<File>>,
 }
 
 impl RunFolder {
@@ -42,14 +48,16 @@ impl RunFolder {
     /// of a run that is there are removed, and only they.
     ///
     /// # Errors
-    /// As [`RunFolder::check`]; [`Error::Write`] where the folder cannot be made or written to.
+    /// As [`RunFolder::check`]; [`Error::Run`] where another process writes a run there; [`Error::Write`] where the folder cannot be made or written to.
     pub fn create(path: &Path, config: &str, overwrite: bool) -> Result<Self> {
         Self::check(path, overwrite)?;
-        fs::create_dir_all(path).map_err(|error| Error::write(path, error))?;
+        let lock = Some(lock(path)?);
+        // Another process may have begun a run here since it was looked at.
+        Self::check(path, overwrite)?;
         for file in FILES.map(|file| path.join(file)).iter().filter(|file| file.exists()) {
             fs::remove_file(file).map_err(|error| Error::write(file, error))?;
         }
-        let folder = RunFolder { path: path.to_owned() };
+        let folder = RunFolder { path: path.to_owned(), lock };
         folder.write_config(config)?;
         Ok(folder)
     }
@@ -60,10 +68,21 @@ impl RunFolder {
     /// [`Error::Run`] where it is none.
     pub fn open(path: &Path) -> Result<Self> {
         if path.join(CONFIG).is_file() {
-            return Ok(RunFolder { path: path.to_owned() });
+            return Ok(RunFolder { path: path.to_owned(), lock: None });
         }
         let why = if path.is_dir() { "holds no run: it has no config.toml" } else { "is no folder of a run" };
         Err(Error::run(path, why))
+    }
+
+    /// The same folder, which no other process writes to as long as this value or a clone of it lives.
+    ///
+    /// # Errors
+    /// [`Error::Run`] where another process writes the run.
+    pub fn locked(mut self) -> Result<Self> {
+        if self.lock.is_none() {
+            self.lock = Some(lock(&self.path)?);
+        }
+        Ok(self)
     }
 
     /// The name of a new folder below `runs/`: the time in UTC, the data set, the model.
@@ -121,6 +140,26 @@ impl RunFolder {
     pub fn checkpoint_path(&self) -> PathBuf {
         self.path.join(CHECKPOINT)
     }
+}
+
+/// The lock of the run at `path`, which is made where there is none.
+fn lock(path: &Path) -> Result<Arc<File>> {
+    let place = path.join(LOCK);
+    if let Some(folder) = place.parent() {
+        fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+    }
+    let opened = File::options().create(true).truncate(false).write(true).open(&place);
+    let file = opened.map_err(|error| Error::write(&place, error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let message = "is being written by another process; wait for it or choose another --out";
+            return Err(Error::run(path, message));
+        }
+        // Some network file systems know no locks; a run must not fail for that.
+        Err(TryLockError::Error(error)) => log::warn!("{} cannot be locked: {error}", place.display()),
+    }
+    Ok(Arc::new(file))
 }
 
 /// `text` with nothing in it that a shell or a file system could mind.

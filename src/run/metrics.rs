@@ -121,8 +121,8 @@ impl Metrics {
     }
 }
 
-/// The lines of the file at `path` with what they say. The last line may be cut short: a run was killed while it
-/// wrote it. A missing file has no lines.
+/// The lines of the file at `path` with what they say, up to the first that is no record: after a power cut the end
+/// of the file may be anything, and the checkpoint does not need it. A missing file has no lines.
 fn read(path: &Path) -> Result<Vec<(String, Record)>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -131,12 +131,17 @@ fn read(path: &Path) -> Result<Vec<(String, Record)>> {
     };
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let parse = |(index, line): (usize, &str)| match serde_json::from_str(line) {
-        Ok(record) => Ok((line.to_owned(), record)),
+        Ok(record) => Some((line.to_owned(), record)),
         Err(error) => {
-            Err(Error::data(path, format!("line {}", index + 1), format!("is no record ({error})")))
+            log::warn!(
+                "{}: line {} is no record ({error}); it and what follows are dropped",
+                path.display(),
+                index + 1
+            );
+            None
         }
     };
-    whole.lines().enumerate().map(parse).collect()
+    Ok(whole.lines().enumerate().map_while(parse).collect())
 }
 
 #[cfg(test)]
@@ -174,11 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_record_is_named() {
+    fn records_end_at_the_first_line_that_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         fs::write(&path, format!("{STEP}\nnonsense\n{LATER}\n")).unwrap();
-        let message = Metrics::resume(&path, 9, 9).err().expect("refused").to_string();
-        assert!(message.contains("metrics.jsonl: line 2: is no record"), "{message}");
+        Metrics::resume(&path, 9, 9).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{STEP}\n"));
     }
 }

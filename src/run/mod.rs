@@ -29,9 +29,9 @@ use crate::train::{Event, Trainer};
 use crate::{Error, Result};
 use metrics::Metrics;
 
-/// What a viewer looks at, model and curves, is written no more often than this while a run goes on: short epochs
-/// would spend more time on it than on training. The checkpoint is written at the end of every epoch.
-const BETWEEN_VIEWS: Duration = Duration::from_secs(1);
+/// The curves are drawn no more often than this while a run goes on: short epochs would spend more time on them than
+/// on training. Checkpoint and model are written at the end of every epoch, so that they are of the same step.
+const BETWEEN_CURVES: Duration = Duration::from_secs(1);
 
 /// A trainer and the folder that keeps what it does.
 pub struct Run {
@@ -40,7 +40,7 @@ pub struct Run {
     metrics: Metrics,
     /// Steps that the checkpoint holds.
     saved: Option<u64>,
-    viewed: Option<Instant>,
+    drawn: Option<Instant>,
 }
 
 impl Run {
@@ -50,7 +50,7 @@ impl Run {
     /// [`Error::Write`] where the folder takes no files.
     pub fn start(trainer: Trainer, folder: RunFolder) -> Result<Self> {
         let metrics = Metrics::create(&folder.metrics_path())?;
-        Ok(Run { trainer, folder, metrics, saved: None, viewed: None })
+        Ok(Run { trainer, folder, metrics, saved: None, drawn: None })
     }
 
     /// A run from its checkpoint, or from its first step where it was ended before it had one. `trainer` is new
@@ -58,8 +58,10 @@ impl Run {
     /// again.
     ///
     /// # Errors
-    /// [`Error::Run`] where the checkpoint is damaged or does not go with the trainer.
+    /// [`Error::Run`] where the checkpoint is damaged or does not go with the trainer, or another process writes the
+    /// run.
     pub fn resume(mut trainer: Trainer, folder: RunFolder) -> Result<Self> {
+        let folder = folder.locked()?;
         let path = folder.checkpoint_path();
         let (mut saved, mut epochs) = (None, 0);
         if path.exists() {
@@ -71,7 +73,7 @@ impl Run {
             (saved, epochs) = (Some(snapshot.step), snapshot.epoch);
         }
         let metrics = Metrics::resume(&folder.metrics_path(), saved.unwrap_or(0), epochs)?;
-        Ok(Run { trainer, folder, metrics, saved, viewed: None })
+        Ok(Run { trainer, folder, metrics, saved, drawn: None })
     }
 
     /// Trains until there is something to say, which the folder then holds already. After
@@ -91,14 +93,14 @@ impl Run {
         match &event {
             // A resumed run must find the record of the epoch that its checkpoint ends: records come first.
             Event::Epoch(_) => {
-                self.save_checkpoint()?;
-                if self.viewed.is_none_or(|viewed| viewed.elapsed() > BETWEEN_VIEWS) {
-                    self.save_views()?;
+                self.save()?;
+                if self.drawn.is_none_or(|drawn| drawn.elapsed() > BETWEEN_CURVES) {
+                    self.draw()?;
                 }
             }
             Event::Interrupted | Event::Finished => {
-                self.save_checkpoint()?;
-                self.save_views()?;
+                self.save()?;
+                self.draw()?;
             }
             Event::Step(_) => {}
         }
@@ -125,20 +127,20 @@ impl Run {
         self.saved.unwrap_or(0)
     }
 
-    fn save_checkpoint(&mut self) -> Result<()> {
+    /// Checkpoint and model of the same step.
+    fn save(&mut self) -> Result<()> {
         let snapshot = self.trainer.snapshot()?;
         if self.saved != Some(snapshot.step) {
             write_checkpoint(&self.folder.checkpoint_path(), &snapshot)?;
             self.saved = Some(snapshot.step);
         }
-        Ok(())
+        write_model(&self.folder.model_path(), &self.trainer.parameters()?)
     }
 
-    fn save_views(&mut self) -> Result<()> {
-        write_model(&self.folder.model_path(), &self.trainer.parameters()?)?;
+    fn draw(&mut self) -> Result<()> {
         #[cfg(feature = "cli")]
         curves::draw(&self.folder.curves_path(), self.metrics.epochs())?;
-        self.viewed = Some(Instant::now());
+        self.drawn = Some(Instant::now());
         Ok(())
     }
 

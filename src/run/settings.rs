@@ -106,6 +106,12 @@ impl OptimizerSettings {
             let Some((name, value)) = assignment.split_once('=') else {
                 return Err(Error::setting("hyper", format!("`{assignment}` is not of the form NAME=VALUE")));
             };
+            if name.trim() == NAME {
+                return Err(Error::setting(
+                    "hyper",
+                    "`name` is no hyper-parameter; choose the rule with --optimizer",
+                ));
+            }
             let value = match HyperValue::from(value) {
                 HyperValue::Flag(flag) => Value::Boolean(flag),
                 HyperValue::Number(number) => Value::Float(number),
