@@ -7,7 +7,8 @@ use std::path::Path;
 
 use data_files::{gzip, idx, pixels, write, write_idx_folder};
 use downhill::data::{
-    DataSpec, Dataset, Schema, Targets, Task, TestSpec, load, load_for_evaluation, load_for_prediction,
+    DataSpec, Dataset, Schema, TargetKind, Targets, Task, TestSpec, load, load_as, load_for_evaluation,
+    load_for_prediction,
 };
 use downhill::{Error, Result};
 
@@ -241,6 +242,22 @@ fn tables() {
             let message = refused(case, load(&source, None, None, 0));
             assert_names(case, &message.replace(".csv.gz", ".csv"), fragments);
         }
+    }
+}
+
+#[test]
+fn targets_that_are_not_what_they_are_wanted_as() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let table: [(_, &[u8], _); 4] = [
+        (TargetKind::Classes, b"a,b\n1,2\n1,0.5\n", "line 3, column `b`: `0.5` is not an integer"),
+        (TargetKind::Classes, b"a,b\n1,2\n1,x\n", "`x` is not an integer"),
+        (TargetKind::Classes, b"a,b\n1,nan\n", "`nan` is not an integer"),
+        (TargetKind::Numbers, b"a,b\n1,yes\n", "line 2, column `b`: `yes` is not a number"),
+    ];
+    for (kind, text, fragment) in table {
+        let source = DataSpec::Csv(write(folder.path(), "t.csv", text));
+        let message = refused(fragment, load_as(&source, None, kind, None, 0));
+        assert_names(fragment, &message, &[fragment]);
     }
 }
 

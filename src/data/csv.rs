@@ -82,7 +82,7 @@ impl Columns {
         let names = names.collect::<Result<Vec<String>, String>>()?;
         check_names(&names)?;
         match purpose {
-            Purpose::Train { target } => Self::by_target(names, target),
+            Purpose::Train { target, .. } => Self::by_target(names, target),
             Purpose::Evaluate(schema) => Self::by_schema(names, schema, Some(Role::Target)),
             Purpose::Predict(schema) => Self::by_schema(names, schema, None),
         }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::dataset::{Dataset, Features, Targets};
 use super::random::{Random, fill_nearly_normal};
-use super::schema::{Encoding, Part, Purpose, Schema, Task};
+use super::schema::{Encoding, Part, Purpose, Schema, TargetKind, Task};
 use super::{csv, digits, files, idx};
 use crate::{Error, Result};
 
@@ -27,7 +27,8 @@ pub enum DataSpec {
     /// A table with a header: all columns are numbers, but the target may be text.
     ///
     /// The target is a class where its values are text, or are the integers 0 to k−1, each of them present and
-    /// 2k not more than the rows; else it is a number. There are at most 10,000 classes.
+    /// 2k not more than the rows; else it is a number. There are at most 10,000 classes. [`load_as`] overrides
+    /// this.
     Csv(PathBuf),
     /// Made rows, for benchmarks.
     Random {
@@ -140,7 +141,22 @@ pub struct Split {
 /// # Errors
 /// What cannot be read or is wrong in a file, naming the file, row and column.
 pub fn load(spec: &DataSpec, target: Option<&str>, test: Option<&TestSpec>, seed: u64) -> Result<Split> {
-    let whole = read(spec, Part::Train, Purpose::Train { target }, seed)?;
+    load_as(spec, target, TargetKind::Auto, test, seed)
+}
+
+/// Loads as [`load`] does, but the targets of a table are taken for what `kind` says; other sources know what
+/// theirs are.
+///
+/// # Errors
+/// As [`load`], and targets that cannot be of that kind.
+pub fn load_as(
+    spec: &DataSpec,
+    target: Option<&str>,
+    kind: TargetKind,
+    test: Option<&TestSpec>,
+    seed: u64,
+) -> Result<Split> {
+    let whole = read(spec, Part::Train, Purpose::Train { target, kind }, seed)?;
     let (train, test) = match test {
         Some(TestSpec::Percent(percent)) => {
             let (train, test) = whole.split(percent / 100.0, seed)?;
@@ -185,7 +201,8 @@ fn read_fitting(spec: &DataSpec, purpose: Purpose, schema: &Schema, seed: u64) -
 }
 
 fn read(spec: &DataSpec, part: Part, purpose: Purpose, seed: u64) -> Result<Dataset> {
-    if let (Purpose::Train { target: Some(target) }, false) = (purpose, matches!(spec, DataSpec::Csv(_))) {
+    if let (Purpose::Train { target: Some(target), .. }, false) = (purpose, matches!(spec, DataSpec::Csv(_)))
+    {
         let message = format!("{spec} has no columns with names, so {} cannot be one", files::quoted(target));
         return Err(Error::setting("target", message));
     }
