@@ -104,7 +104,7 @@ fn idx_folders() {
     let table: [Row; 23] = [
         ("no images", train, None, &["neither `train-images-idx3-ubyte` nor `train-images-idx3-ubyte.gz`"]),
         ("no labels", "train-labels-idx1-ubyte", None, &["`train-labels-idx1-ubyte`"]),
-        ("no test part", "t10k-images-idx3-ubyte", None, &["`t10k-images-idx3-ubyte`"]),
+        ("no test part", "t10k-images-idx3-ubyte", None, &["`t10k-images-idx3-ubyte`", "--test 20%"]),
         ("empty", train, Some(vec![]), &[train, "shorter than the 16 bytes of an IDX header"]),
         ("half a header", train, Some(images()[..10].to_vec()), &[train, "shorter than the 16 bytes"]),
         (
@@ -222,7 +222,11 @@ fn tables() {
             &["line 2, column `a`: `1e39` is not a finite 32-bit number"],
         ),
         ("NaN as target", b"a,b\n1,2\n3,nan\n", &["line 3, column `b`: `nan` is not a finite"]),
-        ("text as feature", b"a,b\n1,2\ntwo,4\n", &["line 3, column `a`: `two` is not a number"]),
+        (
+            "text as feature",
+            b"a,b\n1,2\ntwo,4\n",
+            &["line 3, column `a`: `two` is not a number; is it the target? --target a"],
+        ),
         ("text among numbers as target", b"a,b\n1,2\n3,NA\n", &["line 3, column `b`: `NA` is not a number"]),
         (
             "number among texts as target",
@@ -310,7 +314,7 @@ fn tables_that_a_trained_model_does_not_take() {
             "unknown class",
             &named,
             "a,b,kind\n1,2,x\n1,2,yy\n",
-            &["line 3, column `kind`: no such class", "`yy`", "`y`?"],
+            &["line 3, column `kind`: no such class", "`yy`", "known are x, y"],
         ),
         (
             "label beyond",
