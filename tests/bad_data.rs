@@ -58,11 +58,13 @@ fn sources_as_a_whole() {
     let missing = DataSpec::Csv(folder.path().join("missing.csv"));
     let a_folder = DataSpec::Csv(folder.path().to_owned());
     let huge = DataSpec::Random { rows: u32::MAX, columns: u32::MAX, classes: 2 };
+    let large = DataSpec::Random { rows: 4_000_000_000, columns: 1_000, classes: 2 };
     let percent = TestSpec::Percent(120.0);
-    let table: [(&str, Result<_>, &[&str]); 6] = [
+    let table: [(&str, Result<_>, &[&str]); 7] = [
         ("missing file", load(&missing, None, None, 0), &["cannot read", "missing.csv"]),
         ("folder for a file", load(&a_folder, None, None, 0), &["cannot read"]),
         ("too many values", load(&huge, None, None, 0), &["4294967295 × 4294967295", "memory"]),
+        ("more than is free", load(&large, None, None, 0), &["4000000000 × 1000", "memory"]),
         (
             "target of pixels",
             load(&DataSpec::Digits, Some("label"), None, 0),

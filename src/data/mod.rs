@@ -8,6 +8,7 @@ mod csv;
 mod dataset;
 mod digits;
 mod files;
+mod host;
 mod idx;
 mod random;
 mod schema;

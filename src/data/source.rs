@@ -7,7 +7,8 @@ use std::str::FromStr;
 use super::dataset::{Dataset, Features, Targets};
 use super::random::{Random, fill_nearly_normal};
 use super::schema::{Encoding, Part, Purpose, Schema, TargetKind, Task};
-use super::{csv, digits, files, idx};
+use super::{csv, digits, files, host, idx};
+use crate::gpu::format_bytes;
 use crate::{Error, Result};
 
 /// Where rows come from, as `--data` says it.
@@ -235,6 +236,15 @@ fn make(rows: u32, columns: u32, classes: u32, part: Part, seed: u64) -> Result<
     };
     let width = columns as usize;
     let values = (rows as usize).saturating_mul(width);
+    // Refused before it is filled: systems promise more memory than they have, and end whoever takes them at
+    // their word.
+    let bytes = (values as u64).saturating_add(u64::from(rows)).saturating_mul(4);
+    if let Some(free) = host::free_bytes().filter(|free| bytes > *free) {
+        let (bytes, free) = (format_bytes(bytes), format_bytes(free));
+        let message =
+            format!("{rows} × {columns} random values take {bytes} of host memory and {free} are free");
+        return Err(Error::setting("data", message));
+    }
     // Asked for and given back: zeroed memory, which costs nothing before it is written, cannot be asked for.
     Vec::<f32>::new().try_reserve_exact(values).map_err(|_| {
         Error::setting("data", format!("{rows} × {columns} random values do not fit into the memory"))
