@@ -7,7 +7,8 @@ use std::path::Path;
 
 use data_files::{gzip, idx, pixels, write, write_idx_folder};
 use downhill::data::{
-    DataSpec, Dataset, Schema, Targets, Task, TestSpec, load, load_for_evaluation, load_for_prediction,
+    DataSpec, Dataset, Schema, TargetKind, Targets, Task, TestSpec, load, load_as, load_for_evaluation,
+    load_for_prediction,
 };
 use downhill::{Error, Result};
 
@@ -57,11 +58,13 @@ fn sources_as_a_whole() {
     let missing = DataSpec::Csv(folder.path().join("missing.csv"));
     let a_folder = DataSpec::Csv(folder.path().to_owned());
     let huge = DataSpec::Random { rows: u32::MAX, columns: u32::MAX, classes: 2 };
+    let large = DataSpec::Random { rows: 4_000_000_000, columns: 1_000, classes: 2 };
     let percent = TestSpec::Percent(120.0);
-    let table: [(&str, Result<_>, &[&str]); 6] = [
+    let table: [(&str, Result<_>, &[&str]); 7] = [
         ("missing file", load(&missing, None, None, 0), &["cannot read", "missing.csv"]),
         ("folder for a file", load(&a_folder, None, None, 0), &["cannot read"]),
         ("too many values", load(&huge, None, None, 0), &["4294967295 × 4294967295", "memory"]),
+        ("more than is free", load(&large, None, None, 0), &["4000000000 × 1000", "memory"]),
         (
             "target of pixels",
             load(&DataSpec::Digits, Some("label"), None, 0),
@@ -103,7 +106,7 @@ fn idx_folders() {
     let table: [Row; 23] = [
         ("no images", train, None, &["neither `train-images-idx3-ubyte` nor `train-images-idx3-ubyte.gz`"]),
         ("no labels", "train-labels-idx1-ubyte", None, &["`train-labels-idx1-ubyte`"]),
-        ("no test part", "t10k-images-idx3-ubyte", None, &["`t10k-images-idx3-ubyte`"]),
+        ("no test part", "t10k-images-idx3-ubyte", None, &["`t10k-images-idx3-ubyte`", "--test 20%"]),
         ("empty", train, Some(vec![]), &[train, "shorter than the 16 bytes of an IDX header"]),
         ("half a header", train, Some(images()[..10].to_vec()), &[train, "shorter than the 16 bytes"]),
         (
@@ -221,7 +224,11 @@ fn tables() {
             &["line 2, column `a`: `1e39` is not a finite 32-bit number"],
         ),
         ("NaN as target", b"a,b\n1,2\n3,nan\n", &["line 3, column `b`: `nan` is not a finite"]),
-        ("text as feature", b"a,b\n1,2\ntwo,4\n", &["line 3, column `a`: `two` is not a number"]),
+        (
+            "text as feature",
+            b"a,b\n1,2\ntwo,4\n",
+            &["line 3, column `a`: `two` is not a number; is it the target? --target a"],
+        ),
         ("text among numbers as target", b"a,b\n1,2\n3,NA\n", &["line 3, column `b`: `NA` is not a number"]),
         (
             "number among texts as target",
@@ -241,6 +248,22 @@ fn tables() {
             let message = refused(case, load(&source, None, None, 0));
             assert_names(case, &message.replace(".csv.gz", ".csv"), fragments);
         }
+    }
+}
+
+#[test]
+fn targets_that_are_not_what_they_are_wanted_as() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let table: [(_, &[u8], _); 4] = [
+        (TargetKind::Classes, b"a,b\n1,2\n1,0.5\n", "line 3, column `b`: `0.5` is not an integer"),
+        (TargetKind::Classes, b"a,b\n1,2\n1,x\n", "`x` is not an integer"),
+        (TargetKind::Classes, b"a,b\n1,nan\n", "`nan` is not an integer"),
+        (TargetKind::Numbers, b"a,b\n1,yes\n", "line 2, column `b`: `yes` is not a number"),
+    ];
+    for (kind, text, fragment) in table {
+        let source = DataSpec::Csv(write(folder.path(), "t.csv", text));
+        let message = refused(fragment, load_as(&source, None, kind, None, 0));
+        assert_names(fragment, &message, &[fragment]);
     }
 }
 
@@ -293,7 +316,7 @@ fn tables_that_a_trained_model_does_not_take() {
             "unknown class",
             &named,
             "a,b,kind\n1,2,x\n1,2,yy\n",
-            &["line 3, column `kind`: no such class", "`yy`", "`y`?"],
+            &["line 3, column `kind`: no such class", "`yy`", "known are x, y"],
         ),
         (
             "label beyond",

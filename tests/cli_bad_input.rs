@@ -157,9 +157,17 @@ fn requests_that_are_none() {
         (
             "no such adapter",
             "train --data digits --adapter nonesuch",
-            1,
-            "no adapter matches --adapter `nonesuch`",
+            2,
+            "adapter: no adapter matches `nonesuch`",
         ),
+        (
+            "adapter beyond the last",
+            "train --data digits --adapter 99",
+            2,
+            "no adapter matches `99`; known are 0: ",
+        ),
+        ("no name of an adapter", "train --data digits --adapter=", 2, "no adapter matches ``"),
+        ("listing no such adapter", "devices --adapter 99", 2, "no adapter matches `99`; known are 0: "),
         ("limit that is no size", "train --data digits --memory-limit lots", 2, "`lots` is no size"),
         ("limit that is too small", "train --data digits --memory-limit 10KiB --out run", 1, "10.00 KiB"),
         (

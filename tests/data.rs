@@ -6,8 +6,8 @@ use std::path::Path;
 
 use data_files::{idx, pixels, write, write_idx_folder};
 use downhill::data::{
-    DataSpec, Dataset, Encoding, Schema, Split, Targets, Task, TestSpec, load, load_for_evaluation,
-    load_for_prediction,
+    DataSpec, Dataset, Encoding, Schema, Split, TargetKind, Targets, Task, TestSpec, load, load_as,
+    load_for_evaluation, load_for_prediction,
 };
 use downhill::{Error, Result};
 
@@ -131,6 +131,37 @@ fn table_targets_are_classes_or_numbers_by_what_they_are() -> Result<()> {
         let rows: String = targets.split(' ').map(|target| format!("1.5,{target}\n")).collect();
         let source = csv_spec(folder.path(), "t.csv", &format!("x,y\n{rows}"));
         assert_eq!(load(&source, None, None, 0)?.train.schema().task, expected, "{case}");
+    }
+    Ok(())
+}
+
+#[test]
+fn table_targets_are_what_they_are_wanted_as() -> Result<()> {
+    let classes = |names: &[&str]| Task::Classes {
+        count: names.len(),
+        names: names.iter().map(|name| name.to_string()).collect(),
+    };
+    let number = Task::Values { width: 1 };
+    let table = [
+        (TargetKind::Numbers, "0 1 1 0", number.clone(), vec![]),
+        (TargetKind::Numbers, "3 7 7 3", number, vec![]),
+        (TargetKind::Classes, "0 1 1 0", Task::classes(2), vec![0, 1, 1, 0]),
+        (TargetKind::Classes, "0 1 2 3", Task::classes(4), vec![0, 1, 2, 3]),
+        (TargetKind::Classes, "7 3 3 7", classes(&["3", "7"]), vec![1, 0, 0, 1]),
+        (TargetKind::Classes, "1 -1 -1.0 +1", classes(&["-1", "1"]), vec![1, 0, 0, 1]),
+        (TargetKind::Classes, "10 9 2 1", classes(&["1", "2", "9", "10"]), vec![3, 2, 1, 0]),
+        (TargetKind::Classes, "b a b c", classes(&["a", "b", "c"]), vec![1, 0, 1, 2]),
+    ];
+    let folder = temporary();
+    for (kind, targets, expected, labels) in table {
+        let rows: String = targets.split(' ').map(|target| format!("1.5,{target}\n")).collect();
+        let source = csv_spec(folder.path(), "t.csv", &format!("x,y\n{rows}"));
+        let train = load_as(&source, None, kind, None, 0)?.train;
+        assert_eq!(train.schema().task, expected, "{targets}");
+        assert_eq!((0..4).filter_map(|row| train.label(row)).collect::<Vec<_>>(), labels, "{targets}");
+        // The same rows are rows that a model for them can be tested on.
+        let test = load_for_evaluation(&source, train.schema(), 0)?;
+        assert_eq!(test.schema(), train.schema(), "{targets}");
     }
     Ok(())
 }

@@ -34,8 +34,8 @@ fn an_unknown_adapter_is_one_line_that_lists_those_there_are() {
     let adapter = "no such card".parse::<AdapterChoice>().unwrap();
     let error = Gpu::new(&GpuOptions { adapter, ..GpuOptions::default() }).unwrap_err();
     let message = error.to_string();
-    assert!(matches!(error, Error::Adapter(_)), "{message}");
-    assert_eq!(error.exit_code(), 1);
+    assert!(matches!(error, Error::Setting { .. }), "{message}");
+    assert_eq!(error.exit_code(), 2);
     assert_eq!(message.lines().count(), 1, "{message}");
     assert!(message.contains("`no such card`"), "{message}");
     for report in adapters() {

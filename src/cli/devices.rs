@@ -1,11 +1,11 @@
-//! `downhill devices`: every adapter, what it can do, and whether downhill runs on it.
+//! `downhill devices`: every adapter, or the one asked for: what it can do, and whether downhill runs on it.
 
 use super::output::{Ended, Output};
-use crate::gpu::format_bytes;
-use crate::{AdapterReport, Gpu, GpuOptions, adapters};
+use crate::gpu::{format_bytes, listed_adapters};
+use crate::{AdapterReport, Gpu, GpuOptions};
 
-pub(super) fn devices(output: &Output) -> Ended {
-    let reports = adapters();
+pub(super) fn devices(adapter: Option<&str>, output: &Output) -> Ended {
+    let reports = listed_adapters(adapter)?;
     if reports.is_empty() {
         // Opening one says how to get one.
         Gpu::new(&GpuOptions::default())?;

@@ -34,7 +34,7 @@ fn run(arguments: &Arguments, began: Instant) -> u8 {
     start_log(global.verbose && !global.quiet);
     let output = Output { json: global.json, quiet: global.quiet, verbose: global.verbose };
     let ended = match &arguments.command {
-        Command::Devices => devices::devices(&output),
+        Command::Devices => devices::devices(arguments.global.adapter.as_deref(), &output),
         Command::Train(arguments) => train::train(arguments, global, &output),
         Command::Eval(arguments) => evaluate::evaluate(arguments, global, &output),
         Command::Predict(arguments) => evaluate::predict(arguments, global, &output),

@@ -73,6 +73,8 @@ struct Columns {
     names: Vec<String>,
     roles: Vec<Role>,
     features: usize,
+    /// Whether the last column is the target because none was named.
+    target_is_guessed: bool,
 }
 
 impl Columns {
@@ -82,7 +84,7 @@ impl Columns {
         let names = names.collect::<Result<Vec<String>, String>>()?;
         check_names(&names)?;
         match purpose {
-            Purpose::Train { target } => Self::by_target(names, target),
+            Purpose::Train { target, .. } => Self::by_target(names, target),
             Purpose::Evaluate(schema) => Self::by_schema(names, schema, Some(Role::Target)),
             Purpose::Predict(schema) => Self::by_schema(names, schema, None),
         }
@@ -97,6 +99,7 @@ impl Columns {
                 quoted(&names[0])
             ));
         }
+        let guessed = target.is_none();
         let target = match target {
             None => features,
             Some(target) => names.iter().position(|name| name == target).ok_or_else(|| {
@@ -106,7 +109,7 @@ impl Columns {
         };
         let mut roles: Vec<Role> = (0..features).map(Role::Feature).collect();
         roles.insert(target, Role::Target);
-        Ok(Columns { names, roles, features })
+        Ok(Columns { names, roles, features, target_is_guessed: guessed })
     }
 
     /// The columns that the schema names, in whatever order; `target` says whether its column is needed.
@@ -138,7 +141,7 @@ impl Columns {
                 quoted(missing)
             ));
         }
-        Ok(Columns { names, roles, features: schema.feature_names.len() })
+        Ok(Columns { names, roles, features: schema.feature_names.len(), target_is_guessed: false })
     }
 
     fn named(&self, which: fn(&Role) -> bool) -> impl Iterator<Item = String> {
@@ -213,13 +216,25 @@ fn read_row(
     features.resize(start + columns.features, 0.0);
     for (column, (field, role)) in record.iter().zip(&columns.roles).enumerate() {
         let read = match role {
-            Role::Feature(at) => text(field).and_then(number).map(|value| features[start + at] = value),
+            Role::Feature(at) => text(field)
+                .and_then(|text| number(text).map_err(|message| hint(message, text, column, columns)))
+                .map(|value| features[start + at] = value),
             Role::Target => text(field).and_then(|value| target.push(value)),
             Role::Unread => Ok(()),
         };
         read.map_err(|message| Fault { column: Some(column), message })?;
     }
     Ok(())
+}
+
+/// Adds to what is wrong with a feature that a text may well be the target, where none was named.
+fn hint(message: String, text: &str, column: usize, columns: &Columns) -> String {
+    match text.parse::<f32>() {
+        Err(_) if columns.target_is_guessed => {
+            format!("{message}; is it the target? --target {}", columns.names[column])
+        }
+        _ => message,
+    }
 }
 
 fn text(field: &[u8]) -> Result<&str, String> {

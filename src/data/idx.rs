@@ -73,7 +73,11 @@ fn find(folder: &Path, part: Part, kind: &str) -> Result<PathBuf> {
             Err(error) => return Err(Error::read(&path, error)),
         }
     }
-    Err(Error::data(folder, "", format!("the folder has neither `{plain}` nor `{plain}.gz`")))
+    let advice = match part {
+        Part::Train => "",
+        Part::Test => "; to test on a part of the training rows, use --test 20%",
+    };
+    Err(Error::data(folder, "", format!("the folder has neither `{plain}` nor `{plain}.gz`{advice}")))
 }
 
 /// What an IDX file holds.

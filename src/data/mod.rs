@@ -8,6 +8,7 @@ mod csv;
 mod dataset;
 mod digits;
 mod files;
+mod host;
 mod idx;
 mod random;
 mod schema;
@@ -15,6 +16,6 @@ mod source;
 mod stream;
 
 pub use dataset::{Dataset, Targets};
-pub use schema::{Encoding, Schema, Task};
-pub use source::{DataSpec, Split, TestSpec, load, load_for_evaluation, load_for_prediction};
+pub use schema::{Encoding, Schema, TargetKind, Task};
+pub use source::{DataSpec, Split, TestSpec, load, load_as, load_for_evaluation, load_for_prediction};
 pub(crate) use stream::{Batch, Contents, Order, Position, Stream, StreamOptions, batches_per_epoch};

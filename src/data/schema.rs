@@ -120,11 +120,23 @@ impl Schema {
     }
 }
 
+/// What the targets of a table are wanted as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetKind {
+    /// What they look like; [`DataSpec::Csv`](super::DataSpec::Csv) tells the rule.
+    #[default]
+    Auto,
+    /// Classes: texts, or integers, which are named by themselves and sorted by value unless they are 0 to k−1.
+    Classes,
+    /// Numbers, whatever they look like.
+    Numbers,
+}
+
 /// What rows are read for: it decides what is made of their targets.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose<'a> {
     /// A new model: the file says what the target is, which of its columns if there are columns.
-    Train { target: Option<&'a str> },
+    Train { target: Option<&'a str>, kind: TargetKind },
     /// A model with this schema; targets are needed.
     Evaluate(&'a Schema),
     /// A model with this schema; targets are not looked at and need not be there.

@@ -6,8 +6,9 @@ use std::str::FromStr;
 
 use super::dataset::{Dataset, Features, Targets};
 use super::random::{Random, fill_nearly_normal};
-use super::schema::{Encoding, Part, Purpose, Schema, Task};
-use super::{csv, digits, files, idx};
+use super::schema::{Encoding, Part, Purpose, Schema, TargetKind, Task};
+use super::{csv, digits, files, host, idx};
+use crate::gpu::format_bytes;
 use crate::{Error, Result};
 
 /// Where rows come from, as `--data` says it.
@@ -27,7 +28,8 @@ pub enum DataSpec {
     /// A table with a header: all columns are numbers, but the target may be text.
     ///
     /// The target is a class where its values are text, or are the integers 0 to k−1, each of them present and
-    /// 2k not more than the rows; else it is a number. There are at most 10,000 classes.
+    /// 2k not more than the rows; else it is a number. There are at most 10,000 classes. [`load_as`] overrides
+    /// this.
     Csv(PathBuf),
     /// Made rows, for benchmarks.
     Random {
@@ -140,7 +142,22 @@ pub struct Split {
 /// # Errors
 /// What cannot be read or is wrong in a file, naming the file, row and column.
 pub fn load(spec: &DataSpec, target: Option<&str>, test: Option<&TestSpec>, seed: u64) -> Result<Split> {
-    let whole = read(spec, Part::Train, Purpose::Train { target }, seed)?;
+    load_as(spec, target, TargetKind::Auto, test, seed)
+}
+
+/// Loads as [`load`] does, but the targets of a table are taken for what `kind` says; other sources know what
+/// theirs are.
+///
+/// # Errors
+/// As [`load`], and targets that cannot be of that kind.
+pub fn load_as(
+    spec: &DataSpec,
+    target: Option<&str>,
+    kind: TargetKind,
+    test: Option<&TestSpec>,
+    seed: u64,
+) -> Result<Split> {
+    let whole = read(spec, Part::Train, Purpose::Train { target, kind }, seed)?;
     let (train, test) = match test {
         Some(TestSpec::Percent(percent)) => {
             let (train, test) = whole.split(percent / 100.0, seed)?;
@@ -185,7 +202,8 @@ fn read_fitting(spec: &DataSpec, purpose: Purpose, schema: &Schema, seed: u64) -
 }
 
 fn read(spec: &DataSpec, part: Part, purpose: Purpose, seed: u64) -> Result<Dataset> {
-    if let (Purpose::Train { target: Some(target) }, false) = (purpose, matches!(spec, DataSpec::Csv(_))) {
+    if let (Purpose::Train { target: Some(target), .. }, false) = (purpose, matches!(spec, DataSpec::Csv(_)))
+    {
         let message = format!("{spec} has no columns with names, so {} cannot be one", files::quoted(target));
         return Err(Error::setting("target", message));
     }
@@ -218,6 +236,15 @@ fn make(rows: u32, columns: u32, classes: u32, part: Part, seed: u64) -> Result<
     };
     let width = columns as usize;
     let values = (rows as usize).saturating_mul(width);
+    // Refused before it is filled: systems promise more memory than they have, and end whoever takes them at
+    // their word.
+    let bytes = (values as u64).saturating_add(u64::from(rows)).saturating_mul(4);
+    if let Some(free) = host::free_bytes().filter(|free| bytes > *free) {
+        let (bytes, free) = (format_bytes(bytes), format_bytes(free));
+        let message =
+            format!("{rows} × {columns} random values take {bytes} of host memory and {free} are free");
+        return Err(Error::setting("data", message));
+    }
     // Asked for and given back: zeroed memory, which costs nothing before it is written, cannot be asked for.
     Vec::<f32>::new().try_reserve_exact(values).map_err(|_| {
         Error::setting("data", format!("{rows} × {columns} random values do not fit into the memory"))

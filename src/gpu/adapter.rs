@@ -17,7 +17,8 @@ pub enum AdapterChoice {
     /// discrete before integrated before virtual before software.
     #[default]
     Best,
-    /// The one at this index of [`adapters`], or whose name contains this text in any case.
+    /// The one at this index of [`adapters`] where the text is a whole number, else the best whose name contains
+    /// it in any case.
     Matching(String),
 }
 
@@ -135,13 +136,32 @@ pub fn adapters() -> Vec<AdapterReport> {
     reports(&enumerate())
 }
 
+/// The reports of all adapters, or of the one that `wish` names, whether it can run downhill or not.
+///
+/// Errors: [`Error::Setting`] when there is none of that name.
+#[cfg(feature = "cli")]
+pub(crate) fn listed(wish: Option<&str>) -> Result<Vec<AdapterReport>> {
+    let mut reports = adapters();
+    match wish {
+        Some(wish) if !reports.is_empty() => {
+            let index = matching(&reports, ADAPTER, wish)?;
+            Ok(vec![reports.swap_remove(index)])
+        }
+        _ => Ok(reports),
+    }
+}
+
+/// The setting that names an adapter.
+const ADAPTER: &str = "adapter";
+
 /// The adapter of `choice`.
 ///
-/// Errors: [`Error::Adapter`] when there is none, with what to install or which there are.
+/// Errors: [`Error::Adapter`] when there is none or it cannot run downhill, with what to install or what it
+/// lacks; [`Error::Setting`] when others are there than the one asked for.
 pub(crate) fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
     let mut found = enumerate();
     let wish = match choice {
-        AdapterChoice::Matching(wish) => Some(("--adapter", wish.clone())),
+        AdapterChoice::Matching(wish) => Some((ADAPTER, wish.clone())),
         AdapterChoice::Best => env::var("WGPU_ADAPTER_NAME").ok().map(|name| ("WGPU_ADAPTER_NAME", name)),
     };
     let wish = wish.as_ref().map(|(origin, text)| (*origin, text.as_str()));
@@ -154,34 +174,44 @@ fn select(reports: &[AdapterReport], wish: Option<(&str, &str)>) -> Result<usize
     if reports.is_empty() {
         return Err(Error::Adapter(how_to_get_one()));
     }
-    let best = |fit: &dyn Fn(&AdapterReport) -> bool| {
-        let fitting = reports.iter().filter(|report| fit(report));
-        fitting.min_by_key(|report| (!report.can_run, rank(report.kind))).map(|report| report.index)
+    let Some((origin, text)) = wish else {
+        return best(reports, |report| report.can_run).ok_or_else(|| {
+            let lacks = |report: &AdapterReport| {
+                format!("{} ({})", report.name, report.why_not.as_deref().unwrap_or_default())
+            };
+            Error::Adapter(format!("no adapter can run downhill: {}", list(reports, lacks)))
+        });
     };
-    let index = match wish {
-        None => best(&|report| report.can_run),
-        Some((_, text)) => {
-            let index = text.parse().ok().filter(|index| *index < reports.len());
-            let text = text.to_lowercase();
-            index.or_else(|| best(&|report| report.name.to_lowercase().contains(&text)))
-        }
-    };
-    match (index.map(|index| &reports[index]), wish) {
-        (Some(AdapterReport { index, why_not: None, .. }), _) => Ok(*index),
-        (Some(AdapterReport { name, why_not: Some(why_not), .. }), _) => {
+    let index = matching(reports, origin, text)?;
+    match &reports[index] {
+        AdapterReport { why_not: None, .. } => Ok(index),
+        AdapterReport { name, why_not: Some(why_not), .. } => {
             Err(Error::Adapter(format!("the adapter `{name}` cannot run downhill: {why_not}")))
         }
-        (None, Some((origin, text))) => Err(Error::Adapter(format!(
-            "no adapter matches {origin} `{text}`; there are {}",
-            list(reports, |report| format!("{}: {} ({})", report.index, report.name, report.backend)),
-        ))),
-        (None, None) => Err(Error::Adapter(format!(
-            "no adapter can run downhill: {}",
-            list(reports, |report| {
-                format!("{} ({})", report.name, report.why_not.as_deref().unwrap_or_default())
-            }),
-        ))),
     }
+}
+
+/// The index of the adapter that `text` names: a whole number is an index and nothing else, for as a part of a
+/// name it would choose some other adapter unnoticed.
+fn matching(reports: &[AdapterReport], origin: &str, text: &str) -> Result<usize> {
+    let part = text.trim().to_lowercase();
+    let whole_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let index = match part.as_str() {
+        "" => None,
+        _ if whole_number => part.parse().ok().filter(|index| *index < reports.len()),
+        _ => best(reports, |report| report.name.to_lowercase().contains(&part)),
+    };
+    index.ok_or_else(|| {
+        let shown =
+            |report: &AdapterReport| format!("{}: {} ({})", report.index, report.name, report.backend);
+        Error::setting(origin, format!("no adapter matches `{text}`; known are {}", list(reports, shown)))
+    })
+}
+
+/// The index of the best adapter among those that `fit`, one that can run downhill if there is one.
+fn best(reports: &[AdapterReport], fit: impl Fn(&AdapterReport) -> bool) -> Option<usize> {
+    let fitting = reports.iter().filter(|report| fit(report));
+    fitting.min_by_key(|report| (!report.can_run, rank(report.kind))).map(|report| report.index)
 }
 
 fn list(reports: &[AdapterReport], show: impl Fn(&AdapterReport) -> String) -> String {
@@ -351,21 +381,25 @@ mod tests {
             (Some("0"), Ok(0)),
             (Some("LLVM"), Ok(0)),
             (Some("geforce"), Ok(3)),
-            (Some("4090"), Ok(3)),
+            (Some("rtx 4090"), Ok(3)),
             (Some("arc"), Ok(1)),
             (Some("2"), Err("the adapter `Old Card` cannot run downhill: it has no compute shaders")),
             (Some("old"), Err("the adapter `Old Card` cannot run downhill: it has no compute shaders")),
             (
                 Some("radeon"),
-                Err("no adapter matches --adapter `radeon`; there are 0: llvmpipe (vulkan), \
+                Err("adapter: no adapter matches `radeon`; known are 0: llvmpipe (vulkan), \
                      1: Arc A770 4090 (vulkan), 2: Old Card (vulkan), 3: GeForce RTX 4090 (vulkan), \
                      4: geforce gt (vulkan)"),
             ),
         ];
         for (wish, expected) in rows {
-            let taken = select(&reports, wish.map(|text| ("--adapter", text)));
+            let taken = select(&reports, wish.map(|text| (ADAPTER, text)));
             let taken = taken.map_err(|error| error.to_string());
             assert_eq!(taken, expected.map_err(str::to_owned), "{wish:?}");
+        }
+        for wish in ["4090", "5", "", " "] {
+            let error = select(&reports, Some((ADAPTER, wish))).unwrap_err();
+            assert!(matches!(error, Error::Setting { .. }), "`{wish}`: {error}");
         }
     }
 

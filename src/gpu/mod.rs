@@ -24,6 +24,8 @@ pub use device::{Gpu, GpuOptions};
 pub use memory::{Budget, MemoryHeap, MemoryLimit};
 pub use profile::{AdapterClass, LimitOverrides, Profile};
 
+#[cfg(feature = "cli")]
+pub(crate) use adapter::listed as listed_adapters;
 pub(crate) use buffer::{Buffer, BufferUse};
 pub(crate) use kernel::{BindingKind, Kernel, KernelSource, Kernels};
 pub(crate) use memory::format_bytes;

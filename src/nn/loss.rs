@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Schema, Task};
+use crate::data::{Schema, TargetKind, Task};
 use crate::error::did_you_mean;
 use crate::graph::{Graph, Var};
 use crate::{Error, Result};
@@ -37,6 +37,14 @@ impl Loss {
                 Err(Error::setting("loss", format!("the targets are {targets}: use `{usual}`, not `{loss}`")))
             }
             _ => Ok(usual),
+        }
+    }
+
+    /// What the targets must be for this loss.
+    pub fn target_kind(self) -> TargetKind {
+        match self {
+            Loss::CrossEntropy => TargetKind::Classes,
+            Loss::MeanSquaredError => TargetKind::Numbers,
         }
     }
 

@@ -274,23 +274,35 @@ impl Lowerer<'_> {
             return Err(Error::shape(node.op.name(), message));
         }
         let label = format!("{name} {}", node.ty.shape);
-        let tensor = self.new_tensor(label, bytes, home)?;
+        let advice = self.advice(var);
+        let tensor = self.new_tensor(label, bytes, home, advice)?;
         self.known.insert(var, tensor);
         Ok(tensor)
     }
 
     /// Floats that only the next dispatches need.
     fn scratch(&mut self, label: String, floats: usize) -> Result<Binding> {
-        let tensor = self.new_tensor(label, 4 * floats as u64, Home::Arena)?;
+        let tensor =
+            self.new_tensor(label, 4 * floats as u64, Home::Arena, "use a smaller batch or model")?;
         Ok(Binding { tensor, piece: 0 })
     }
 
-    fn new_tensor(&mut self, label: String, bytes: u64, home: Home) -> Result<usize> {
+    /// What to do where a stored node is too large to bind: only what has the batch in its shape shrinks with it.
+    fn advice(&self, var: Var) -> &'static str {
+        let shape = &self.graph.node(var).ty.shape;
+        let is_input = matches!(self.graph.node(var).op.lower(), Lowering::Source(Source::Input(_)));
+        match (shape.elements(1) == shape.elements(2), is_input) {
+            (false, _) => "use a smaller batch",
+            (true, true) => "use --resident no (rows are then uploaded)",
+            (true, false) => "use a smaller model",
+        }
+    }
+
+    fn new_tensor(&mut self, label: String, bytes: u64, home: Home, advice: &str) -> Result<usize> {
         let whole = !matches!(home, Home::Parameter(_) | Home::Gradient(_));
         if whole && bytes > self.profile.max_binding_size {
             return Err(Error::DoesNotFit(format!(
-                "{label} takes {} at a micro-batch of {}, and this adapter binds at most {} at once; use a smaller \
-                 batch",
+                "{label} takes {} at a micro-batch of {}, and this adapter binds at most {} at once; {advice}",
                 format_bytes(bytes),
                 self.batch,
                 format_bytes(self.profile.max_binding_size)

@@ -1,5 +1,5 @@
 //! What plans take of the GPU's memory, by role: pure arithmetic, no device. Everything that is allocated later is
-//! counted here, rounding included.
+//! counted here, rounding and wgpu's own buffers included.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,10 @@ pub(crate) const ALIGNMENT: u64 = 256;
 
 /// The step's uniform, and behind it the optimizer's.
 pub(crate) const UNIFORM_BYTES: u64 = 2 * ALIGNMENT;
+
+/// What wgpu allocates for itself with a device: the buffer of zeros that it clears others from, 512 KiB
+/// (`ZERO_BUFFER_SIZE` in wgpu-core 30), and a few hundred bytes beside it, taken as 4 KiB.
+pub(crate) const WGPU_BYTES: u64 = (512 << 10) + (4 << 10);
 
 /// Bytes of every buffer that the plans of a run share.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -50,7 +54,7 @@ pub struct ByteCounts {
     pub data: u64,
     /// Mapped buffers for uploads and readback.
     pub staging: u64,
-    /// Uniforms and results.
+    /// Uniforms and results, and what wgpu keeps for itself.
     pub other: u64,
     /// All of it.
     pub total: u64,
@@ -90,7 +94,7 @@ impl Needs {
             activations: self.arenas.iter().sum(),
             data: self.inputs.values().sum(),
             staging: self.staging,
-            other: self.results + self.params + UNIFORM_BYTES + self.other,
+            other: self.results + self.params + UNIFORM_BYTES + self.other + WGPU_BYTES,
             total: 0,
         };
         counts.total = counts.theta

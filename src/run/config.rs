@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::settings::{NAME, Settings};
-use crate::data::{DataSpec, Schema, Split, Task, TestSpec, load};
+use crate::data::{DataSpec, Schema, Split, Task, TestSpec, load_as};
 use crate::graph::{Dim, Graph};
 use crate::nn::{Loss, Mode, ModelSpec};
 use crate::optim::{HyperValue, Optimizer};
@@ -131,7 +131,8 @@ impl RunConfig {
     /// What is wrong with the files; [`Error::Setting`] for a model or loss that does not fit, and for rows of
     /// another kind than those of the run that wrote the configuration.
     pub fn load_data(&mut self) -> Result<Split> {
-        let split = load(&self.data, self.target.as_deref(), self.test.as_ref(), self.options.seed)?;
+        let kind = self.options.loss.map(Loss::target_kind).unwrap_or_default();
+        let split = load_as(&self.data, self.target.as_deref(), kind, self.test.as_ref(), self.options.seed)?;
         let schema = split.train.schema();
         if self.schema.as_ref().is_some_and(|known| known != schema) {
             let message = format!("the rows of {} are of another kind than [schema] says", self.data);

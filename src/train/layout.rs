@@ -15,6 +15,9 @@ use crate::{Error, Result};
 /// than training.
 const EVALUATION_ROWS: usize = 256;
 
+/// What to do where resident rows do not fit.
+const STREAM: &str = "use --resident no (rows are then uploaded)";
+
 /// A run on paper.
 pub(super) struct Layout {
     /// The training step, and the evaluation where there is a test set.
@@ -39,7 +42,7 @@ pub(super) fn lay_out(gpu: &Gpu, recipe: &Recipe, data: &Split, options: &TrainO
         match layout {
             Ok(layout) if layout.report.bytes.total <= budget => return Ok(layout),
             // The message names the streamed plan's lack where that is tried too.
-            Ok(layout) => tried = Some(does_not_fit(&layout.report)),
+            Ok(layout) => tried = Some(does_not_fit(&layout.report, STREAM)),
             Err(error @ Error::DoesNotFit(_)) => tried = Some(error),
             Err(error) => return Err(error),
         }
@@ -49,7 +52,7 @@ pub(super) fn lay_out(gpu: &Gpu, recipe: &Recipe, data: &Split, options: &TrainO
     }
     let layout = with_feeds(gpu, recipe, data, options, Feed::Streamed, Feed::Streamed)?;
     if layout.report.bytes.total > budget {
-        return Err(does_not_fit(&layout.report));
+        return Err(does_not_fit(&layout.report, "use a smaller batch or model"));
     }
     Ok(layout)
 }
@@ -121,23 +124,27 @@ pub(super) fn upload_bytes(plan: &Plan, feed: &Feed) -> u64 {
     uploaded.map(|slot| slot.ty.element.bytes(slot.ty.shape.elements(plan.batch))).sum()
 }
 
-fn does_not_fit(report: &PlanReport) -> Error {
-    let bytes = &report.bytes;
+fn does_not_fit(report: &PlanReport, advice: &str) -> Error {
+    over_budget("the run", &report.bytes, report.batch, report.budget, advice)
+}
+
+/// `what` takes more than the budget: which roles take how much, and what to do besides raising the limit.
+pub(super) fn over_budget(what: &str, bytes: &ByteCounts, batch: usize, budget: u64, advice: &str) -> Error {
     let mut roles = [
         ("parameters, gradient and optimizer state", bytes.theta + bytes.gradient + bytes.state),
         ("activations", bytes.activations),
         ("data", bytes.data),
         ("staging", bytes.staging),
+        ("uniforms, results and wgpu's own buffers", bytes.other),
     ];
     roles.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     let largest: Vec<String> =
         roles.iter().map(|(name, bytes)| format!("{name} {}", format_bytes(*bytes))).collect();
     Error::DoesNotFit(format!(
-        "the run takes {} of GPU memory at a batch of {} and the budget is {} ({}); use a smaller batch or model, or \
-         raise the memory limit",
+        "{what} takes {} of GPU memory at a batch of {batch} and the budget is {} ({}); {advice}, or raise the memory \
+         limit",
         format_bytes(bytes.total),
-        report.batch,
-        format_bytes(report.budget),
+        format_bytes(budget),
         largest.join(", ")
     ))
 }

@@ -3,14 +3,15 @@
 use super::engine::{Engine, StepInputs, needs};
 use super::evaluate::{evaluate, in_order, uploads};
 use super::event::Evaluation;
-use super::layout::{evaluation_rows, upload_bytes};
+use super::layout::{evaluation_rows, over_budget, upload_bytes};
 use super::program::{Feed, Recipe};
 use super::tensors::{NamedTensor, write_vector};
-use crate::Result;
 use crate::data::{Dataset, Schema};
 use crate::gpu::Gpu;
 use crate::nn::{Loss, ModelSpec};
-use crate::plan::{Plan, StepUniform};
+use crate::plan::memory::Needs;
+use crate::plan::{Plan, Program, StepUniform};
+use crate::{Error, Result};
 
 /// What a model says of a data set's rows, in their order.
 #[derive(Clone, PartialEq, Debug)]
@@ -96,14 +97,38 @@ impl Predictor {
     }
 
     /// The program on the device with the parameters in place.
-    fn engine(&self, program: &crate::plan::Program, data: &Dataset) -> Result<Engine> {
-        let plan = Plan::new(program, self.gpu.profile(), evaluation_rows(1, data.rows()))?;
-        let upload = upload_bytes(&plan, &Feed::Streamed);
-        let needs = needs(&[&plan], None, upload);
+    fn engine(&self, program: &Program, data: &Dataset) -> Result<Engine> {
+        let (plan, needs, upload) = self.lay_out(program, evaluation_rows(1, data.rows()))?;
         let engine = Engine::new(&self.gpu, vec![plan], &needs, None, upload)?;
         let infos = program.graph.parameters();
         write_vector(&self.gpu, &engine.plan(0).theta, infos, engine.theta(), &self.parameters)?;
         Ok(engine)
+    }
+
+    /// The plan for `most` rows, or for half as many and so on until it fits; with it what it takes, and the bytes
+    /// that a step uploads.
+    fn lay_out(&self, program: &Program, most: usize) -> Result<(Plan, Needs, u64)> {
+        let budget = self.gpu.budget().bytes;
+        let mut rows = most;
+        loop {
+            let refused = match Plan::new(program, self.gpu.profile(), rows) {
+                Ok(plan) => {
+                    let upload = upload_bytes(&plan, &Feed::Streamed);
+                    let needs = needs(&[&plan], None, upload);
+                    let bytes = needs.bytes();
+                    if bytes.total <= budget {
+                        return Ok((plan, needs, upload));
+                    }
+                    over_budget("the model", &bytes, rows, budget, "use a smaller model")
+                }
+                Err(error @ Error::DoesNotFit(_)) => error,
+                Err(error) => return Err(error),
+            };
+            if rows == 1 {
+                return Err(refused);
+            }
+            rows /= 2;
+        }
     }
 }
 

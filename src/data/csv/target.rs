@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::number;
 use crate::data::dataset::Targets;
 use crate::data::files::{quoted, shown};
-use crate::data::schema::{Purpose, Task};
+use crate::data::schema::{Purpose, TargetKind, Task};
 use crate::error::did_you_mean;
 
 /// More different targets than this are identifiers or measurements, not classes.
@@ -13,10 +13,10 @@ const MOST_CLASSES: usize = 10_000;
 
 /// The targets read so far and what they are taken for.
 pub(super) enum TargetColumn<'a> {
-    /// Numbers, for now: whether they are classes shows at the end, where that is not known.
+    /// Numbers, for now: whether they are classes shows with the first or at the end, where that is not known.
     Numbers {
         values: Vec<f32>,
-        known: bool,
+        kind: TargetKind,
     },
     /// Labels that are the numbers themselves.
     Labels {
@@ -27,25 +27,38 @@ pub(super) enum TargetColumn<'a> {
     Names {
         labels: Vec<u32>,
         numbers: HashMap<String, u32>,
-        known: Option<&'a [String]>,
+        naming: Naming<'a>,
     },
     Unread(&'a Task),
+}
+
+/// Which names there may be.
+#[derive(Clone, Copy)]
+pub(super) enum Naming<'a> {
+    /// Those of the model, in this order.
+    Known(&'a [String]),
+    /// Any that are no numbers.
+    Texts,
+    /// Integers, in whatever form they are written.
+    Integers,
 }
 
 impl<'a> TargetColumn<'a> {
     pub(super) fn new(purpose: Purpose<'a>) -> Self {
         match purpose {
-            Purpose::Train { .. } => TargetColumn::Numbers { values: Vec::new(), known: false },
+            Purpose::Train { kind, .. } => TargetColumn::Numbers { values: Vec::new(), kind },
             Purpose::Predict(schema) => TargetColumn::Unread(&schema.task),
             Purpose::Evaluate(schema) => match &schema.task {
-                Task::Values { .. } => TargetColumn::Numbers { values: Vec::new(), known: true },
+                Task::Values { .. } => {
+                    TargetColumn::Numbers { values: Vec::new(), kind: TargetKind::Numbers }
+                }
                 Task::Classes { count, names } if names.is_empty() => {
                     TargetColumn::Labels { labels: Vec::new(), count: *count }
                 }
                 Task::Classes { names, .. } => TargetColumn::Names {
                     labels: Vec::new(),
                     numbers: names.iter().cloned().zip(0..).collect(),
-                    known: Some(names),
+                    naming: Naming::Known(names),
                 },
             },
         }
@@ -53,16 +66,13 @@ impl<'a> TargetColumn<'a> {
 
     /// Takes the target of the next row, or says what is wrong with it.
     pub(super) fn push(&mut self, text: &str) -> Result<(), String> {
+        if let TargetColumn::Numbers { values, kind } = self
+            && values.is_empty()
+            && let Some(naming) = naming_by_first(text, *kind)
+        {
+            *self = TargetColumn::Names { labels: Vec::new(), numbers: HashMap::new(), naming };
+        }
         match self {
-            TargetColumn::Numbers { values, known: false }
-                if values.is_empty() && text.parse::<f32>().is_err() =>
-            {
-                *self = TargetColumn::Names {
-                    labels: vec![0],
-                    numbers: HashMap::from([(text.to_owned(), 0)]),
-                    known: None,
-                };
-            }
             TargetColumn::Numbers { values, .. } => values.push(number(text)?),
             TargetColumn::Labels { labels, count } => match text.parse::<f64>() {
                 Ok(label) if label.fract() == 0.0 && (0.0..*count as f64).contains(&label) => {
@@ -70,7 +80,7 @@ impl<'a> TargetColumn<'a> {
                 }
                 _ => return Err(format!("{} is none of the {count} classes from 0 on", quoted(text))),
             },
-            TargetColumn::Names { labels, numbers, known } => labels.push(label_of(text, numbers, *known)?),
+            TargetColumn::Names { labels, numbers, naming } => labels.push(label_of(text, numbers, *naming)?),
             TargetColumn::Unread(_) => {}
         }
         Ok(())
@@ -78,54 +88,86 @@ impl<'a> TargetColumn<'a> {
 
     pub(super) fn finish(self) -> (Task, Targets) {
         match self {
-            TargetColumn::Numbers { values, known } => match count_classes(&values).filter(|_| !known) {
-                Some(count) => {
-                    let labels = values.into_iter().map(|label| label as u32).collect();
-                    (Task::classes(count), Targets::Labels(labels))
+            TargetColumn::Numbers { values, kind } => {
+                match count_classes(&values).filter(|_| kind == TargetKind::Auto) {
+                    Some(count) => {
+                        let labels = values.into_iter().map(|label| label as u32).collect();
+                        (Task::classes(count), Targets::Labels(labels))
+                    }
+                    None => (Task::Values { width: 1 }, Targets::Values(values)),
                 }
-                None => (Task::Values { width: 1 }, Targets::Values(values)),
-            },
+            }
             TargetColumn::Labels { labels, count } => (Task::classes(count), Targets::Labels(labels)),
-            TargetColumn::Names { labels, known: Some(names), .. } => {
+            TargetColumn::Names { labels, naming: Naming::Known(names), .. } => {
                 (Task::Classes { count: names.len(), names: names.to_vec() }, Targets::Labels(labels))
             }
-            TargetColumn::Names { labels, numbers, known: None } => sort_names(labels, numbers),
+            TargetColumn::Names { labels, numbers, .. } => sort_names(labels, numbers),
             TargetColumn::Unread(task) => (task.clone(), Targets::Absent),
         }
     }
 }
 
+/// How the target of the first row says that classes are named, if it does.
+fn naming_by_first(text: &str, kind: TargetKind) -> Option<Naming<'static>> {
+    match (kind, text.parse::<f32>().is_ok()) {
+        (TargetKind::Numbers, _) | (TargetKind::Auto, true) => None,
+        (TargetKind::Classes, true) => Some(Naming::Integers),
+        (TargetKind::Auto | TargetKind::Classes, false) => Some(Naming::Texts),
+    }
+}
+
 /// The label of a class name; a new one where the names are not known yet.
-fn label_of(text: &str, numbers: &mut HashMap<String, u32>, known: Option<&[String]>) -> Result<u32, String> {
+fn label_of(text: &str, numbers: &mut HashMap<String, u32>, naming: Naming) -> Result<u32, String> {
     if let Some(label) = numbers.get(text) {
         return Ok(*label);
     }
-    if let Some(names) = known {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        return Err(format!("no such class: {}", did_you_mean(&shown(text), &names)));
+    let integer = integer_name(text);
+    if let Some(label) = integer.as_ref().and_then(|name| numbers.get(name)) {
+        return Ok(*label);
     }
-    if text.parse::<f32>().is_ok() {
-        return Err(format!("{} is a number, but the target of the first row is text", quoted(text)));
-    }
+    let name = match naming {
+        Naming::Known(names) => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            return Err(format!("no such class: {}", did_you_mean(&shown(text), &names)));
+        }
+        Naming::Texts if text.parse::<f32>().is_ok() => {
+            return Err(format!("{} is a number, but the target of the first row is text", quoted(text)));
+        }
+        Naming::Texts => text.to_owned(),
+        Naming::Integers => {
+            integer.ok_or_else(|| format!("{} is not an integer, so it names no class", quoted(text)))?
+        }
+    };
     if numbers.len() == MOST_CLASSES {
-        return Err(format!("more than {MOST_CLASSES} different texts; is this the target column?"));
+        return Err(format!("more than {MOST_CLASSES} different classes; is this the target column?"));
     }
     let label = numbers.len() as u32;
-    numbers.insert(text.to_owned(), label);
+    numbers.insert(name, label);
     Ok(label)
 }
 
-/// Renumbers labels by the order of their names.
+/// The one name of an integer, written `3`, `+3` or `3.0`.
+fn integer_name(text: &str) -> Option<String> {
+    /// Integers up to here are exact in f64.
+    const MOST: f64 = (1u64 << 53) as f64;
+    let value = text.parse::<f64>().ok()?;
+    (value.fract() == 0.0 && value.abs() <= MOST).then(|| (value as i64).to_string())
+}
+
+/// Renumbers labels by the order of their names, integers by value; those from 0 to k−1 need no names.
 fn sort_names(mut labels: Vec<u32>, numbers: HashMap<String, u32>) -> (Task, Targets) {
     let mut sorted: Vec<(String, u32)> = numbers.into_iter().collect();
-    sorted.sort_unstable();
+    sorted.sort_by_cached_key(|(name, _)| (name.parse::<i64>().ok(), name.clone()));
     let mut place = vec![0; sorted.len()];
     for (label, (_, number)) in (0..).zip(&sorted) {
         place[*number as usize] = label;
     }
     labels.iter_mut().for_each(|label| *label = place[*label as usize]);
     let names: Vec<String> = sorted.into_iter().map(|(name, _)| name).collect();
-    (Task::Classes { count: names.len(), names }, Targets::Labels(labels))
+    let from_zero = names.iter().enumerate().all(|(label, name)| *name == label.to_string());
+    let count = names.len();
+    let names = if from_zero { Vec::new() } else { names };
+    (Task::Classes { count, names }, Targets::Labels(labels))
 }
 
 /// The number k of classes where all values are integers from 0 to k−1, each of these occurs, and so often that

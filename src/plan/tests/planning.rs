@@ -10,7 +10,7 @@ use crate::Error;
 use crate::gpu::{AdapterClass, Kernels, LimitOverrides, Profile};
 use crate::graph::reference::StepContext;
 use crate::graph::{Dim, Element, Graph, Initial, Shape, TensorType, Var};
-use crate::plan::memory::{Needs, result_offsets};
+use crate::plan::memory::{Needs, WGPU_BYTES, result_offsets};
 use crate::plan::{Binding, Destination, Home, Plan};
 
 /// Runs `check` on `cases` random programs, the same ones every time.
@@ -211,8 +211,13 @@ fn planned_bytes_are_the_bytes_that_are_allocated() {
             let planned = Needs::of(&[&loaded.plan], 0).bytes();
             let mut allocated = gpu.account();
             let mut of = |role: &str| allocated.remove(role).unwrap_or(0);
-            let found =
-                [of("theta"), of("gradient"), of("activations"), of("data"), of("results") + of("uniforms")];
+            let found = [
+                of("theta"),
+                of("gradient"),
+                of("activations"),
+                of("data"),
+                of("results") + of("uniforms") + WGPU_BYTES,
+            ];
             let expected =
                 [planned.theta, planned.gradient, planned.activations, planned.data, planned.other];
             assert_eq!(found, expected, "θ, gradient, activations, data, other");
