@@ -266,13 +266,14 @@ fn one_process_writes_a_run_at_a_time() {
     while !checkpoint.exists() && began.elapsed() < Duration::from_secs(60) {
         sleep(Duration::from_millis(20));
     }
-    for second in [small(&["--out", "run", "--overwrite"]), vec!["train", "--resume", "run"]] {
-        let ended = run(folder.path(), &second);
+    let others = [small(&["--out", "run", "--overwrite"]), vec!["train", "--resume", "run"]];
+    let ended = others.map(|other| run(folder.path(), &other));
+    first.kill().expect("it runs");
+    first.wait().expect("it ran");
+    for ended in ended {
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         assert!(ended.stderr.contains("written by another process"), "{}", ended.stderr);
     }
-    first.kill().expect("it runs");
-    first.wait().expect("it ran");
     assert!(checkpoint.exists(), "the refused process removed nothing");
 }
 

@@ -74,9 +74,9 @@ fn refuse(error: &clap::Error, json: bool) -> u8 {
     output.failed(line.strip_prefix("error: ").unwrap_or(&line), 2)
 }
 
-/// Logs what `RUST_LOG` asks for; without it, errors of our own, as wgpu reports through values what matters.
+/// Logs what `RUST_LOG` asks for; without it, warnings of our own, as wgpu reports through values what matters.
 fn start_log(verbose: bool) {
-    let ours = if verbose { "info" } else { "error" };
+    let ours = if verbose { "info" } else { "warn" };
     let filter = format!("off,downhill={ours}");
     // Fails where an application that calls this has a logger of its own, which is then the one to use.
     let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).try_init();

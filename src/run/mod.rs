@@ -47,8 +47,9 @@ impl Run {
     /// A run from its first step, in a folder that holds no metrics and no checkpoint.
     ///
     /// # Errors
-    /// [`Error::Write`] where the folder takes no files.
+    /// [`Error::Write`] where the folder takes no files, [`Error::Run`] where another process writes a run there.
     pub fn start(trainer: Trainer, folder: RunFolder) -> Result<Self> {
+        let folder = folder.locked()?;
         let metrics = Metrics::create(&folder.metrics_path())?;
         Ok(Run { trainer, folder, metrics, saved: None, drawn: None })
     }
