@@ -60,6 +60,7 @@ fn requests_that_are_none() {
     write(folder.path(), "file", b"");
     let rows = [
         ("unknown command", "trian", 2, "a similar subcommand exists: 'train'"),
+        ("bench of nothing", "bench", 2, "a command is missing"),
         (
             "unknown flag",
             "train --data digits --epoch 3",

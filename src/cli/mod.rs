@@ -65,12 +65,15 @@ fn refuse(error: &clap::Error, json: bool) -> u8 {
         let _ = error.print();
         return 0;
     }
+    let output = Output { json, quiet: false, verbose: false };
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return output.failed("a command is missing after what was typed; --help lists them", 2);
+    }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let telling =
         lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
     let line = telling.collect::<Vec<_>>().join("; ").replace(":; ", ": ");
-    let output = Output { json, quiet: false, verbose: false };
     output.failed(line.strip_prefix("error: ").unwrap_or(&line), 2)
 }
 
