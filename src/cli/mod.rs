@@ -66,7 +66,10 @@ fn refuse(error: &clap::Error, json: bool) -> u8 {
         return 0;
     }
     let output = Output { json, quiet: false, verbose: false };
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    if matches!(
+        error.kind(),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
         return output.failed("a command is missing after what was typed; --help lists them", 2);
     }
     let text = error.render().to_string();
