@@ -74,6 +74,14 @@ impl Task {
         Task::Classes { count, names: Vec::new() }
     }
 
+    /// Numbers that a model gives for a row: a score for each class, or the numbers themselves.
+    pub fn outputs(&self) -> usize {
+        match self {
+            Task::Classes { count, .. } => *count,
+            Task::Values { width } => *width,
+        }
+    }
+
     /// Columns of targets a row: one label, or the numbers.
     pub fn width(&self) -> usize {
         match self {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::settings::{NAME, Settings};
-use crate::data::{DataSpec, Schema, Split, Task, TestSpec, load_as};
+use crate::data::{DataSpec, Schema, Split, TestSpec, load_as};
 use crate::graph::{Dim, Graph};
 use crate::nn::{Loss, Mode, ModelSpec};
 use crate::optim::{HyperValue, Optimizer};
@@ -156,13 +156,9 @@ impl RunConfig {
 
 /// Builds the model for rows of `schema` without a device, to see whether it can be.
 fn check_model(model: &ModelSpec, schema: &Schema) -> Result<()> {
-    let outputs = match &schema.task {
-        Task::Classes { count, .. } => *count,
-        Task::Values { width } => *width,
-    };
     let mut graph = Graph::new();
     let features = graph.input("features", [Dim::BATCH, Dim::Fixed(schema.features())])?;
-    model.build(&mut graph, features, outputs, Mode::Train).map(drop)
+    model.build(&mut graph, features, schema.task.outputs(), Mode::Train).map(drop)
 }
 
 /// A count of 1 to 2³²−1: more is a slip of the keyboard, and products of two of them still fit.

@@ -70,7 +70,7 @@ impl Predictor {
     /// What the model says of every row of `data`.
     pub fn predict(&mut self, data: &Dataset) -> Result<Predictions> {
         let program = self.recipe().prediction()?;
-        let width = self.recipe().output_width();
+        let width = self.schema.task.outputs();
         let mut engine = self.engine(&program, data)?;
         let mut stream = in_order(data, &Feed::Streamed, engine.plan(0).batch)?;
         let mut outputs: Vec<f32> = Vec::with_capacity(data.rows() * width);

@@ -73,14 +73,6 @@ impl Recipe<'_> {
         Ok(Program { graph, outputs: vec![(outputs, Destination::Result(0))] })
     }
 
-    /// Numbers that the model gives for a row.
-    pub fn output_width(&self) -> usize {
-        match &self.schema.task {
-            Task::Classes { count, .. } => *count,
-            Task::Values { width } => *width,
-        }
-    }
-
     fn outputs(&self, graph: &mut Graph, feed: &Feed, mode: Mode) -> Result<(Var, Var)> {
         let (features, targets) = match feed {
             Feed::Streamed => (
@@ -105,7 +97,7 @@ impl Recipe<'_> {
             x = graph.to_f32(x)?;
             x = graph.scale(x, f64::from(scale))?;
         }
-        self.model.build(graph, x, self.output_width(), mode)
+        self.model.build(graph, x, self.schema.task.outputs(), mode)
     }
 
     /// Targets as the loss takes them: labels as they are, values [batch, width].
