@@ -38,6 +38,7 @@ pub mod data;
 mod error;
 mod gpu;
 mod graph;
+mod host;
 mod nn;
 mod optim;
 mod plan;

@@ -8,7 +8,6 @@ mod csv;
 mod dataset;
 mod digits;
 mod files;
-mod host;
 mod idx;
 mod random;
 mod schema;

@@ -7,8 +7,9 @@ use std::str::FromStr;
 use super::dataset::{Dataset, Features, Targets};
 use super::random::{Random, fill_nearly_normal};
 use super::schema::{Encoding, Part, Purpose, Schema, TargetKind, Task};
-use super::{csv, digits, files, host, idx};
+use super::{csv, digits, files, idx};
 use crate::gpu::format_bytes;
+use crate::host;
 use crate::{Error, Result};
 
 /// Where rows come from, as `--data` says it.
