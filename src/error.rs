@@ -29,6 +29,11 @@ pub enum Error {
     #[error("{0}")]
     DoesNotFit(String),
 
+    /// Memory that was planned within the budget was not there when it was allocated, or is above a limit set
+    /// since.
+    #[error("{0}")]
+    OutOfMemory(String),
+
     /// An operation of a graph was given shapes or types that it does not take.
     #[error("{operation}: {message}")]
     Shape {
@@ -97,6 +102,7 @@ impl Error {
             Error::Adapter(_)
             | Error::Device { .. }
             | Error::DoesNotFit(_)
+            | Error::OutOfMemory(_)
             | Error::Write { .. }
             | Error::Diverged(_) => 1,
             Error::Shape { .. }

@@ -49,7 +49,7 @@ fn a_memory_limit_outranks_what_is_free() {
         let memory_limit = Some(limit.parse::<MemoryLimit>().unwrap());
         Gpu::new(&GpuOptions { memory_limit, ..GpuOptions::default() })
     };
-    let budget = open("64MiB").unwrap().budget().clone();
+    let budget = open("64MiB").unwrap().budget();
     assert_eq!(budget.bytes, 64 << 20);
     assert!(budget.source.contains("64.00 MiB"), "{}", budget.source);
     match budget.total {

@@ -28,8 +28,11 @@ fn text(report: &AdapterReport) -> String {
         .iter()
         .map(|heap| {
             let place = if heap.device_local { "device" } else { "host" };
-            let free = heap.budget.map(|budget| format!(", budget {}", format_bytes(budget)));
-            format!("{} ({place}{})", format_bytes(heap.bytes), free.unwrap_or_default())
+            let told = |name, bytes: Option<u64>| {
+                bytes.map_or_else(String::new, |bytes| format!(", {name} {}", format_bytes(bytes)))
+            };
+            let (budget, used) = (told("budget", heap.budget), told("used", heap.used));
+            format!("{} ({place}{budget}{used})", format_bytes(heap.bytes))
         })
         .collect();
     let shapes: Vec<String> = features

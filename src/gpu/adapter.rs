@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use wgpu::{DeviceType, DownlevelFlags, Features, Limits};
 
-use super::memory::{self, Budget, MemoryHeap};
+use super::memory::{AdapterMemory, MemoryHeap};
 use crate::{Error, Result};
 
 /// Which adapter to take.
@@ -258,8 +258,8 @@ fn reports(adapters: &[wgpu::Adapter]) -> Vec<AdapterReport> {
 fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
     let info = adapter.get_info();
     let limits = adapter.limits();
-    let heaps = memory::heaps(adapter);
-    let budget = Budget::free(&heaps, info.backend);
+    let memory = AdapterMemory::of(adapter);
+    let budget = memory.budget();
     let why_not = why_not(&limits, adapter.get_downlevel_capabilities().flags);
     let kind = KINDS.iter().find(|(device_type, _)| *device_type == info.device_type);
     AdapterReport {
@@ -268,7 +268,7 @@ fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
         backend: info.backend.to_str(),
         vendor: info.vendor,
         device: info.device,
-        heaps,
+        heaps: memory.heaps,
         budget: budget.bytes,
         budget_source: budget.source,
         limits: adapter_limits(&limits, &info),

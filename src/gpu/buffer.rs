@@ -36,26 +36,66 @@ impl BufferUse {
     }
 }
 
-/// Bytes of live buffers by role.
+/// Bytes of live buffers by role, and how many they may be.
 #[derive(Debug, Default)]
-pub(crate) struct Account(Mutex<BTreeMap<String, u64>>);
+pub(crate) struct Account(Mutex<Ledger>);
+
+#[derive(Debug, Default)]
+struct Ledger {
+    roles: BTreeMap<String, u64>,
+    limit: Option<u64>,
+}
+
+impl Ledger {
+    fn live(&self) -> u64 {
+        self.roles.values().sum()
+    }
+}
 
 impl Account {
-    fn roles(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // A map of numbers is whole after every step of ours, so a panic elsewhere cannot spoil it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self, role: &str, bytes: u64) {
-        *self.roles().entry(role.to_owned()).or_default() += bytes;
+    /// What live buffers may take together, if that was limited.
+    pub(super) fn limit(&self) -> Option<u64> {
+        self.ledger().limit
     }
+}
 
-    fn close(&self, role: &str, bytes: u64) {
-        let mut roles = self.roles();
-        if let Some(total) = roles.get_mut(role) {
-            *total -= bytes;
+/// What stands in an account for one buffer, as long as it lives.
+#[derive(Debug)]
+struct Entry {
+    account: Arc<Account>,
+    role: String,
+    bytes: u64,
+}
+
+impl Entry {
+    fn open(account: &Arc<Account>, role: &str, bytes: u64) -> Result<Self> {
+        let mut ledger = account.ledger();
+        let live = ledger.live();
+        if let Some(limit) = ledger.limit.filter(|limit| live.saturating_add(bytes) > *limit) {
+            return Err(Error::OutOfMemory(format!(
+                "{role} takes {} ({bytes} bytes) where {} are allocated and the memory limit is {} ({limit} bytes)",
+                format_bytes(bytes),
+                format_bytes(live),
+                format_bytes(limit)
+            )));
+        }
+        *ledger.roles.entry(role.to_owned()).or_default() += bytes;
+        Ok(Self { account: Arc::clone(account), role: role.to_owned(), bytes })
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let roles = &mut self.account.ledger().roles;
+        if let Some(total) = roles.get_mut(&self.role) {
+            *total -= self.bytes;
             if *total == 0 {
-                roles.remove(role);
+                roles.remove(&self.role);
             }
         }
     }
@@ -65,8 +105,7 @@ impl Account {
 #[derive(Debug)]
 pub(crate) struct Buffer {
     raw: wgpu::Buffer,
-    role: String,
-    account: Arc<Account>,
+    _entry: Entry,
 }
 
 impl Buffer {
@@ -78,12 +117,6 @@ impl Buffer {
     /// Size in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.raw.size()
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.account.close(&self.role, self.raw.size());
     }
 }
 
@@ -99,8 +132,9 @@ pub(crate) struct AllocatorTotal {
 impl Gpu {
     /// A zeroed buffer of `bytes` (a multiple of 4, above 0) for `role`.
     ///
-    /// Errors: [`Error::DoesNotFit`] above the adapter's limit on one buffer or when memory is out,
-    /// naming the role and the bytes; [`Error::Device`] otherwise.
+    /// Errors: [`Error::DoesNotFit`] above the adapter's limit on one buffer, [`Error::OutOfMemory`] above
+    /// the limit of [`Gpu::set_memory_limit`] or when memory is out, each naming the role and the bytes;
+    /// [`Error::Device`] otherwise.
     pub(crate) fn buffer(&self, role: &str, bytes: u64, use_: BufferUse) -> Result<Buffer> {
         let most = self.device().limits().max_buffer_size;
         if bytes > most {
@@ -118,14 +152,29 @@ impl Gpu {
             mapped_at_creation: use_ == BufferUse::Upload,
         };
         let doing = format!("allocating {} for {role}", format_bytes(bytes));
+        let entry = Entry::open(&self.account, role, bytes)?;
         let raw = self.scoped(&doing, || self.device().create_buffer(&descriptor))?;
-        self.account.open(role, bytes);
-        Ok(Buffer { raw, role: role.to_owned(), account: Arc::clone(&self.account) })
+        Ok(Buffer { raw, _entry: entry })
     }
 
     /// Bytes of live buffers by role.
     pub(crate) fn account(&self) -> BTreeMap<String, u64> {
-        self.account.roles().clone()
+        self.account.ledger().roles.clone()
+    }
+
+    /// From now on this crate's buffers on the device, those of its clones too, take at most `bytes` together: what
+    /// an app calls that needs memory back, or may give more. A buffer that would lift them above it is refused with
+    /// [`Error::OutOfMemory`]; those that live already stay until their owner, such as a trainer between two steps,
+    /// has made do with less.
+    pub fn set_memory_limit(&self, bytes: u64) {
+        self.account.ledger().limit = Some(bytes);
+    }
+
+    /// The bytes of live buffers, where they are above the limit of [`Gpu::set_memory_limit`].
+    pub(crate) fn over_limit(&self) -> Option<u64> {
+        let ledger = self.account.ledger();
+        let live = ledger.live();
+        ledger.limit.filter(|limit| live > *limit).map(|_| live)
     }
 
     /// What the driver's allocator holds, where the backend tells.

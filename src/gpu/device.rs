@@ -1,15 +1,16 @@
 //! A device to train on: opened with the adapter's real limits, or handed over by an app.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use wgpu::{Features, PollType, SubmissionIndex};
 
 use super::adapter::{self, AdapterChoice};
 use super::buffer::Account;
 use super::fault::{Faults, device_error, one_line};
-use super::memory::{Budget, MemoryLimit};
+use super::memory::{self, AdapterMemory, Budget, MemoryLimit};
 use super::profile::{LimitOverrides, Profile};
+use super::transfer::Transfers;
 use crate::{Error, Result};
 
 /// Features that a device gets where its adapter has them; none is needed.
@@ -33,12 +34,16 @@ pub struct GpuOptions {
 pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
+    adapter: wgpu::Adapter,
     info: wgpu::AdapterInfo,
     profile: Profile,
+    /// As it was when the device was opened.
     budget: Budget,
     checked: bool,
     faults: Faults,
     pub(super) account: Arc<Account>,
+    /// None before the first transfer.
+    pub(super) transfers: Arc<Mutex<Option<Transfers>>>,
 }
 
 impl Gpu {
@@ -62,7 +67,7 @@ impl Gpu {
             Error::Adapter(format!("cannot open the adapter `{name}`: {}", one_line(&error.to_string())))
         })?;
         let faults = Faults::watch(&device);
-        Ok(Self::assemble(adapter.get_info(), device, queue, budget, options.checked, faults))
+        Ok(Self::assemble(adapter, device, queue, budget, options.checked, faults))
     }
 
     /// Takes an app's own device, with the features and limits that the app gave it, and installs no
@@ -76,19 +81,31 @@ impl Gpu {
         memory_limit: Option<MemoryLimit>,
     ) -> Result<Self> {
         let budget = Budget::of(adapter, memory_limit)?;
-        Ok(Self::assemble(adapter.get_info(), device, queue, budget, false, Faults::default()))
+        Ok(Self::assemble(adapter.clone(), device, queue, budget, false, Faults::default()))
     }
 
     fn assemble(
-        info: wgpu::AdapterInfo,
+        adapter: wgpu::Adapter,
         device: wgpu::Device,
         queue: wgpu::Queue,
         budget: Budget,
         checked: bool,
         faults: Faults,
     ) -> Self {
+        let info = adapter.get_info();
         let profile = Profile::of(&info, &device.limits(), device.features());
-        Self { device, queue, info, profile, budget, checked, faults, account: Arc::default() }
+        Self {
+            device,
+            queue,
+            adapter,
+            info,
+            profile,
+            budget,
+            checked,
+            faults,
+            account: Arc::default(),
+            transfers: Arc::default(),
+        }
     }
 
     /// The wgpu device.
@@ -111,9 +128,22 @@ impl Gpu {
         &self.profile
     }
 
-    /// The memory that a run may take.
-    pub fn budget(&self) -> &Budget {
-        &self.budget
+    /// The memory that a run may take: what was free, or asked for, when the device was opened, or the limit of
+    /// [`Gpu::set_memory_limit`] where that is smaller.
+    pub fn budget(&self) -> Budget {
+        self.budget.clone().within(self.account.limit())
+    }
+
+    /// The free bytes of the host, where the device computes in the host's memory and `bytes` are more than those:
+    /// a system that is out of memory ends some process instead of refusing a buffer.
+    pub fn host_shortage(&self, bytes: u64) -> Option<u64> {
+        memory::host_free(self.info.device_type).filter(|free| bytes > *free)
+    }
+
+    /// What the driver says that this process uses of the device's own memory, other devices on the same adapter
+    /// included; none where it does not tell.
+    pub fn driver_bytes(&self) -> Option<u64> {
+        AdapterMemory::of(&self.adapter).used()
     }
 
     /// Whether kernels are compiled with runtime checks.
@@ -123,17 +153,24 @@ impl Gpu {
 
     /// Whether the device is sound: the first error that it met on its own, if any.
     ///
-    /// Errors: [`Error::Device`]. A device that an app handed over reports to the app instead.
+    /// Errors: [`Error::Device`], for good; [`Error::OutOfMemory`], until [`Gpu::take_out_of_memory`]. A device
+    /// that an app handed over reports to the app instead.
     pub fn check(&self) -> Result<()> {
         self.faults.check()
     }
 
+    /// Takes note of memory that ran out while submitted work was running, if it did: the device goes on, and
+    /// [`Gpu::check`] no longer tells of it. A device that was lost stays lost.
+    pub fn take_out_of_memory(&self) -> Option<Error> {
+        self.faults.take_out_of_memory()
+    }
+
     /// Runs `work` under error scopes; see [`super::fault::scoped`].
     pub(crate) fn scoped<T>(&self, doing: &str, work: impl FnOnce() -> T) -> Result<T> {
-        let made = super::fault::scoped(&self.device, doing, work)?;
-        // A lost device makes invalid objects and tells no scope.
+        let made = super::fault::scoped(&self.device, doing, work);
+        // A lost device makes invalid objects and tells no scope, or tells one of what followed from the loss.
         self.check()?;
-        Ok(made)
+        made
     }
 
     /// Submits what `encoder` recorded; the index is what [`Gpu::wait`] takes.

@@ -32,3 +32,4 @@ pub(crate) use memory::format_bytes;
 pub(crate) use readback::{Patience, ReadbackRing};
 pub(crate) use staging::{STAGING_SLOTS, StagedCopy, StagingRing};
 pub(crate) use timer::GpuTimer;
+pub(crate) use transfer::TRANSFER_BYTES;

@@ -93,6 +93,35 @@ impl Profile {
         let info = wgpu::AdapterInfo::new(DeviceType::Other, wgpu::Backend::Noop);
         Self::of(&info, &Limits::defaults(), Features::empty())
     }
+
+    /// What common desktop GPUs have, for plans on a machine without one. Where a card has more, its plan takes
+    /// no more memory.
+    ///
+    /// wgpu-hal 30 caps bindings at 2³¹ − 1 bytes on all of them (`MAX_I32_BINDING_SIZE`) and, on DirectX 12 and
+    /// Mesa, buffers too. Storage buffers are the fewest that it gives on DirectX 12 (half of one stage's half of
+    /// the 64 views of resource binding tier 2). Invocations are the 1,024 and workgroup memory the 32 KiB of
+    /// DirectX 12, uniforms its 64 KiB and alignments its 256 B, which Nvidia, AMD and Intel reach or exceed on
+    /// Vulkan as well (vulkan.gpuinfo.org); so is the count of workgroups. Subgroups are Nvidia's 32.
+    pub fn desktop() -> Self {
+        const LARGEST: u64 = (1 << 31) - 256;
+        Self {
+            class: AdapterClass::Discrete,
+            max_buffer_size: LARGEST,
+            max_binding_size: LARGEST,
+            max_uniform_size: 64 << 10,
+            max_storage_buffers: 16,
+            max_workgroups_per_dimension: 65_535,
+            max_workgroup_invocations: 1024,
+            max_workgroup_memory: 32 << 10,
+            storage_alignment: 256,
+            uniform_alignment: 256,
+            min_subgroup_size: 32,
+            max_subgroup_size: 32,
+            f16: true,
+            subgroups: true,
+            timestamps: true,
+        }
+    }
 }
 
 /// Limits lowered on purpose, so that sharding and folding are met with small data.

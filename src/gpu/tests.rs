@@ -218,13 +218,80 @@ fn any_range_comes_back_as_it_was_written() {
 }
 
 #[test]
-fn more_than_a_chunk_comes_back_as_it_was_written() {
+fn transfers_go_in_pieces_through_two_buffers_that_are_kept() {
     let gpu = default_gpu();
-    let words: Vec<u32> = (0..transfer::CHUNK as u32 / 4 + 3).collect();
-    let bytes: &[u8] = bytemuck::cast_slice(&words);
-    let buffer = gpu.buffer("bytes", bytes.len() as u64, BufferUse::Storage).unwrap();
-    gpu.write_buffer(buffer.raw(), 0, bytes).unwrap();
-    assert!(gpu.read_buffer(buffer.raw(), 0..buffer.bytes()).unwrap() == bytes);
+    gpu.prepare_transfers().unwrap();
+    let staging = [("staging".to_owned(), TRANSFER_BYTES)];
+    assert_eq!(gpu.account().into_iter().collect::<Vec<_>>(), staging);
+    let piece = TRANSFER_BYTES / 2;
+    // Neighbours of one piece, and several; each at the start, at the least offset and at an odd one.
+    for bytes in [1, 3, 511 << 10, piece, piece + 4, 3 << 20] {
+        for at in [0, 4, 1020] {
+            let buffer = gpu.buffer("bytes", 4 << 20, BufferUse::Storage).unwrap();
+            let written: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8 + 1).collect();
+            gpu.write_buffer(buffer.raw(), at, &written).unwrap();
+            assert!(gpu.read_buffer(buffer.raw(), at..at + bytes).unwrap() == written, "{bytes} at {at}");
+            let whole = gpu.clone().read_buffer(buffer.raw(), 0..buffer.bytes()).unwrap();
+            let kept = |byte: usize| (at as usize..(at + bytes) as usize).contains(&byte);
+            let outside = whole.iter().enumerate().find(|(byte, value)| **value != 0 && !kept(*byte));
+            assert_eq!(outside, None, "{bytes} at {at}");
+        }
+    }
+    assert_eq!(gpu.account().into_iter().collect::<Vec<_>>(), staging, "clones share them");
+}
+
+#[test]
+fn a_failed_transfer_leaves_none_of_its_state_behind() {
+    let gpu = default_gpu();
+    let buffer = gpu.buffer("bytes", 16, BufferUse::Storage).unwrap();
+    assert!(matches!(gpu.write_buffer(buffer.raw(), 12, &[1; 8]), Err(Error::Device { .. })));
+    assert!(matches!(gpu.read_buffer(buffer.raw(), 12..20), Err(Error::Device { .. })));
+    gpu.write_buffer(buffer.raw(), 12, &[5; 4]).unwrap();
+    assert_eq!(gpu.read_buffer(buffer.raw(), 8..16).unwrap(), [0, 0, 0, 0, 5, 5, 5, 5]);
+}
+
+#[test]
+fn a_limit_that_drops_refuses_buffers_and_names_those_above_it() {
+    let gpu = default_gpu();
+    let opened = gpu.budget();
+    let first = gpu.buffer("theta", 1 << 20, BufferUse::Storage).unwrap();
+    gpu.clone().set_memory_limit((1 << 20) + 1024);
+    assert_eq!((gpu.budget().bytes, gpu.over_limit()), ((1 << 20) + 1024, None));
+
+    let error = gpu.buffer("state", 1028, BufferUse::Storage).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "state takes 1.00 KiB (1028 bytes) where 1.00 MiB are allocated and the memory limit is 1.00 MiB (1049600 \
+         bytes)"
+    );
+    assert!(matches!(error, Error::OutOfMemory(_)) && error.exit_code() == 1);
+    assert_eq!(gpu.account().len(), 1, "what was refused is not in the account");
+    gpu.check().unwrap();
+    drop(gpu.buffer("state", 1024, BufferUse::Storage).unwrap());
+
+    gpu.set_memory_limit(4096);
+    assert_eq!(gpu.over_limit(), Some(1 << 20));
+    drop(first);
+    assert_eq!(gpu.over_limit(), None);
+    gpu.set_memory_limit(u64::MAX);
+    assert_eq!(gpu.budget(), opened, "a limit never lifts the budget");
+}
+
+#[test]
+fn a_device_that_computes_in_the_hosts_memory_names_what_the_host_lacks() {
+    let gpu = default_gpu();
+    let shares = memory::host_free(gpu.adapter_info().device_type).is_some();
+    assert_eq!(gpu.host_shortage(u64::MAX).is_some(), shares);
+    assert_eq!(gpu.host_shortage(0), None);
+}
+
+#[test]
+fn the_drivers_counter_is_told_where_the_driver_has_a_budget() {
+    let gpu = default_gpu();
+    let reports = adapters();
+    let report = reports.iter().find(|report| report.name == gpu.adapter_info().name).unwrap();
+    let tells = report.heaps.iter().any(|heap| heap.device_local && heap.budget.is_some());
+    assert_eq!(gpu.driver_bytes().is_some(), tells, "{report:?}");
 }
 
 #[test]

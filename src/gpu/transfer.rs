@@ -2,35 +2,54 @@
 //! tests. What happens in every step goes through the rings instead.
 
 use std::ops::Range;
+use std::sync::PoisonError;
 
 use wgpu::{COPY_BUFFER_ALIGNMENT, MapMode, SubmissionIndex};
 
 use super::buffer::BufferUse;
 use super::device::Gpu;
 use super::fault::device_error;
+use super::mapping::{Mapping, Turn};
 use crate::Result;
 
-/// Bytes moved at a time, so that reading θ back does not need its size again in mapped memory.
-pub(super) const CHUNK: u64 = 64 << 20;
+/// Bytes moved at a time: small, since they are taken of the memory budget as long as the device lives.
+pub(super) const PIECE: u64 = 512 << 10;
+
+/// Bytes of the two buffers through which all transfers of a device go.
+pub(crate) const TRANSFER_BYTES: u64 = 2 * PIECE;
+
+/// The buffers through which all transfers of a device go. Each is in the host's hands between two pieces.
+#[derive(Debug)]
+pub(super) struct Transfers {
+    /// Mapped between two pieces.
+    upload: Mapping,
+    /// Unmapped between two pieces.
+    download: Mapping,
+}
 
 impl Gpu {
+    /// Makes the buffers of all later transfers, [`TRANSFER_BYTES`] under the role `staging`. The first transfer
+    /// does it where it was not done before.
+    ///
+    /// Errors: as [`Gpu::buffer`].
+    pub(crate) fn prepare_transfers(&self) -> Result<()> {
+        self.with_transfers(|_| Ok(()))
+    }
+
     /// The bytes of `buffer` in `range`, which must lie inside of it. Waits for all work before it.
+    ///
+    /// Errors: as [`Gpu::prepare_transfers`], [`Error::Device`](crate::Error::Device) where the device fails.
     pub(crate) fn read_buffer(&self, buffer: &wgpu::Buffer, range: Range<u64>) -> Result<Vec<u8>> {
         // Copies start and end at multiples of 4.
         let start = range.start - range.start % COPY_BUFFER_ALIGNMENT;
         let end = range.end.next_multiple_of(COPY_BUFFER_ALIGNMENT);
         let mut bytes = Vec::with_capacity((end - start) as usize);
-        if start < end {
-            let chunk = self.chunk_size(end - start);
-            let landing = self.buffer("reading back", chunk, BufferUse::Download)?;
-            let mut at = start;
-            while at < end {
-                let size = chunk.min(end - at);
-                let submission = self.copy(buffer, at, landing.raw(), 0, size, "reading a buffer back")?;
-                self.append_mapped(landing.raw(), size, &submission, &mut bytes)?;
-                at += size;
+        self.with_transfers(|transfers| {
+            while start + (bytes.len() as u64) < end {
+                transfers.download(self, buffer, start + bytes.len() as u64..end, &mut bytes)?;
             }
-        }
+            Ok(())
+        })?;
         bytes.truncate((range.end - start) as usize);
         bytes.drain(..(range.start - start) as usize);
         Ok(bytes)
@@ -38,32 +57,83 @@ impl Gpu {
 
     /// Copies `bytes` to `buffer` from the byte `at` (a multiple of 4) on, and waits until they are there.
     /// Where their number is no multiple of 4, the rest of the last word becomes zero.
+    ///
+    /// Errors: as [`Gpu::read_buffer`].
     pub(crate) fn write_buffer(&self, buffer: &wgpu::Buffer, at: u64, bytes: &[u8]) -> Result<()> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let chunk = self.chunk_size((bytes.len() as u64).next_multiple_of(COPY_BUFFER_ALIGNMENT));
-        let doing = "filling a buffer";
-        for (index, part) in bytes.chunks(chunk as usize).enumerate() {
-            // wgpu's own staging of one chunk is given back before the next is asked for.
-            let padded = (part.len() as u64).next_multiple_of(COPY_BUFFER_ALIGNMENT);
-            let source = self.buffer("filling", padded, BufferUse::Upload)?;
-            let mut view = (source.raw().get_mapped_range_mut(..))
-                .map_err(|error| device_error(doing, error.to_string()))?;
-            view.slice(..part.len()).copy_from_slice(part);
-            drop(view);
-            source.raw().unmap();
-            let target = at + index as u64 * chunk;
-            let submission = self.copy(source.raw(), 0, buffer, target, padded, doing)?;
-            self.wait(&submission)?;
-        }
+        self.with_transfers(|transfers| {
+            let piece = transfers.upload.buffer.bytes();
+            for (index, part) in bytes.chunks(piece as usize).enumerate() {
+                transfers.upload(self, part, buffer, at + index as u64 * piece)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs `work` with the transfer buffers. They are dropped where it fails, for then nobody knows whose turn
+    /// they have, and made anew by the next transfer.
+    fn with_transfers(&self, work: impl FnOnce(&mut Transfers) -> Result<()>) -> Result<()> {
+        // They are taken out while they are used, so a panic elsewhere leaves none behind.
+        let mut kept = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut transfers = match kept.take() {
+            Some(transfers) => transfers,
+            None => Transfers::new(self)?,
+        };
+        work(&mut transfers)?;
+        *kept = Some(transfers);
         Ok(())
     }
+}
 
-    fn chunk_size(&self, bytes: u64) -> u64 {
-        bytes.min(CHUNK).min(self.profile().max_buffer_size)
+impl Transfers {
+    fn new(gpu: &Gpu) -> Result<Self> {
+        let bytes = PIECE.min(gpu.profile().max_buffer_size);
+        let buffer = |use_| gpu.buffer("staging", bytes, use_);
+        Ok(Self {
+            upload: Mapping::new(buffer(BufferUse::Upload)?, MapMode::Write, Turn::Host),
+            download: Mapping::new(buffer(BufferUse::Download)?, MapMode::Read, Turn::Held),
+        })
     }
 
+    /// Copies `part`, at most a piece, to `target` from the byte `at` on, and waits until it is there.
+    fn upload(&mut self, gpu: &Gpu, part: &[u8], target: &wgpu::Buffer, at: u64) -> Result<()> {
+        let doing = "filling a buffer";
+        let padded = part.len().next_multiple_of(COPY_BUFFER_ALIGNMENT as usize);
+        let source = self.upload.buffer.raw();
+        let mut view = (source.get_mapped_range_mut(..padded as u64))
+            .map_err(|error| device_error(doing, error.to_string()))?;
+        view.slice(..part.len()).copy_from_slice(part);
+        view.slice(part.len()..).fill(0);
+        drop(view);
+        source.unmap();
+        let submission = gpu.copy(source, 0, target, at, padded as u64, doing)?;
+        self.upload.submitted(&submission);
+        self.upload.is_host(gpu, true, &mut 0).map(drop)
+    }
+
+    /// Appends the first piece of `range` of `source` to `bytes`.
+    fn download(
+        &mut self,
+        gpu: &Gpu,
+        source: &wgpu::Buffer,
+        range: Range<u64>,
+        bytes: &mut Vec<u8>,
+    ) -> Result<()> {
+        let doing = "reading a buffer back";
+        let size = (range.end - range.start).min(self.download.buffer.bytes());
+        let submission = gpu.copy(source, range.start, self.download.buffer.raw(), 0, size, doing)?;
+        self.download.submitted(&submission);
+        self.download.is_host(gpu, true, &mut 0)?;
+        let landing = self.download.buffer.raw();
+        let view =
+            (landing.get_mapped_range(..size)).map_err(|error| device_error(doing, error.to_string()))?;
+        bytes.extend_from_slice(&view);
+        drop(view);
+        landing.unmap();
+        Ok(())
+    }
+}
+
+impl Gpu {
     fn copy(
         &self,
         from: &wgpu::Buffer,
@@ -78,24 +148,5 @@ impl Gpu {
             encoder.copy_buffer_to_buffer(from, from_byte, to, to_byte, bytes);
             self.submit(encoder)
         })
-    }
-
-    /// Waits for `submission`, then appends the first `size` bytes of `landing` to `bytes`.
-    fn append_mapped(
-        &self,
-        landing: &wgpu::Buffer,
-        size: u64,
-        submission: &SubmissionIndex,
-        bytes: &mut Vec<u8>,
-    ) -> Result<()> {
-        // Whether mapping worked shows when the range is asked for.
-        landing.map_async(MapMode::Read, ..size, |_| ());
-        self.wait(submission)?;
-        let view = (landing.get_mapped_range(..size))
-            .map_err(|error| device_error("reading a buffer back", error.to_string()))?;
-        bytes.extend_from_slice(&view);
-        drop(view);
-        landing.unmap();
-        Ok(())
     }
 }
