@@ -168,6 +168,26 @@ impl Graph {
         Ok(var)
     }
 
+    /// A graph with the same parameters and random streams, whose nodes [`Graph::append`] is to bring.
+    pub(crate) fn without_nodes(&self) -> Self {
+        Graph {
+            parameters: self.parameters.clone(),
+            random_streams: self.random_streams,
+            ..Graph::default()
+        }
+    }
+
+    /// Appends the operation of a node of another graph on `inputs` of the same types, even where there is an equal
+    /// one.
+    pub(crate) fn append(&mut self, node: &Node, inputs: Vec<Var>) -> Var {
+        let var = Var(self.nodes.len() as u32);
+        if let Lowering::Source(ops::Source::Parameter(_)) = node.op.lower() {
+            self.parameter_vars.push(var);
+        }
+        self.nodes.push(Node { op: Arc::clone(&node.op), inputs, ty: node.ty.clone() });
+        var
+    }
+
     /// The number that every element of `var` is, where it is made of one constant.
     pub(crate) fn constant_value(&self, var: Var) -> Option<f64> {
         let node = self.node(var);
