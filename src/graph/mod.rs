@@ -58,6 +58,8 @@ pub struct Graph {
     /// Nodes by what they compute, so that an equal one is made once.
     known: HashMap<(String, Vec<Var>), Var>,
     random_streams: u32,
+    /// Nodes that are stored whatever the planner would make of them.
+    stored: BTreeSet<Var>,
 }
 
 impl Graph {
@@ -170,11 +172,7 @@ impl Graph {
 
     /// A graph with the same parameters and random streams, whose nodes [`Graph::append`] is to bring.
     pub(crate) fn without_nodes(&self) -> Self {
-        Graph {
-            parameters: self.parameters.clone(),
-            random_streams: self.random_streams,
-            ..Graph::default()
-        }
+        Graph { parameters: self.parameters.clone(), random_streams: self.random_streams, ..Graph::default() }
     }
 
     /// Appends the operation of a node of another graph on `inputs` of the same types, even where there is an equal
@@ -186,6 +184,16 @@ impl Graph {
         }
         self.nodes.push(Node { op: Arc::clone(&node.op), inputs, ty: node.ty.clone() });
         var
+    }
+
+    /// Has the value of `var` stored: drivers round alike only where kernels are cut alike.
+    pub(crate) fn store(&mut self, var: Var) {
+        self.stored.insert(var);
+    }
+
+    /// Whether the value of `var` is to be stored even where it could be inlined.
+    pub(crate) fn is_stored(&self, var: Var) -> bool {
+        self.stored.contains(&var)
     }
 
     /// The number that every element of `var` is, where it is made of one constant.

@@ -2,8 +2,9 @@
 //! et al. (2016), "Training Deep Nets with Sublinear Memory Cost".
 //!
 //! Kernels run in the order of nodes, so what is made again right before the first backward node that reads it lives
-//! no longer than the backward pass of its segment. The operations are those of the forward pass on the same bits, a
-//! random stream included, so the gradients are the same to the bit.
+//! no longer than the backward pass of its segment. It is made by the same kernel from the same bits, a random stream
+//! included, so the gradients are the same to the bit. For this the program is cut into kernels where it was without
+//! recomputation: a driver may round a sum of products otherwise when it stands in another kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,6 +62,8 @@ struct Activation {
 /// What the results depend on, seen as the tensors that are stored for it.
 struct ForwardPass {
     graph: Graph,
+    /// What is stored without recomputation, the backward pass included.
+    roots: BTreeSet<Var>,
     live: Vec<bool>,
     forward: Vec<bool>,
     stored: BTreeMap<Var, Activation>,
@@ -80,8 +83,9 @@ struct Rebuilt {
 impl ForwardPass {
     fn of(program: &Program, profile: &Profile) -> Result<Self> {
         let mut graph = program.graph.clone();
-        let roots: Vec<Var> = own_outputs(&mut graph, &program.outputs)?.into_keys().collect();
-        let groups = fuse(&graph, &roots, profile.max_storage_buffers as usize)?;
+        let outputs: Vec<Var> = own_outputs(&mut graph, &program.outputs)?.into_keys().collect();
+        let groups = fuse(&graph, &outputs, profile.max_storage_buffers as usize)?;
+        let roots = groups.iter().map(|group| group.root).collect();
         let of = |wanted: fn(&Destination) -> bool| -> Vec<Var> {
             program.outputs.iter().filter(|(_, to)| wanted(to)).map(|(var, _)| *var).collect()
         };
@@ -95,7 +99,7 @@ impl ForwardPass {
             let activation = Activation { bytes: bytes(2) - bytes(1), is_cheap, last_read: group.root };
             stored.insert(group.root, activation);
         }
-        let mut pass = ForwardPass { graph, live, forward, stored, read_backward: Vec::new() };
+        let mut pass = ForwardPass { graph, roots, live, forward, stored, read_backward: Vec::new() };
         let made: Vec<Var> = pass.stored.keys().copied().collect();
         for var in made {
             for read in pass.stored_below(pass.graph.node(var).inputs.clone()) {
@@ -127,7 +131,11 @@ impl ForwardPass {
 
     /// Stored tensors from `first` on that more than an elementwise kernel makes.
     fn costly_from(&self, first: Var) -> BTreeSet<Var> {
-        self.stored.range(first..).filter(|(_, activation)| !activation.is_cheap).map(|(var, _)| *var).collect()
+        self.stored
+            .range(first..)
+            .filter(|(_, activation)| !activation.is_cheap)
+            .map(|(var, _)| *var)
+            .collect()
     }
 
     /// Into how many segments to cut: half as many as there are tensors, a quarter … two, and the square root of
@@ -176,7 +184,10 @@ impl ForwardPass {
 
     /// The stored tensors that the forward pass makes up to `cut` and reads after it.
     fn crossing(&self, cut: Var) -> impl Iterator<Item = Var> + '_ {
-        self.stored.range(..=cut).filter(move |(_, activation)| activation.last_read > cut).map(|(var, _)| *var)
+        self.stored
+            .range(..=cut)
+            .filter(move |(_, activation)| activation.last_read > cut)
+            .map(|(var, _)| *var)
     }
 
     /// The program in which the backward pass takes `kept` and sources from the forward pass, and all else that it
@@ -194,7 +205,7 @@ impl ForwardPass {
             }
             if self.forward[var.index()] || is_source {
                 let inputs = node.inputs.iter().map(|input| first[input]).collect();
-                first.insert(var, graph.append(node, inputs));
+                first.insert(var, self.append(&mut graph, var, inputs));
                 continue;
             }
             for missing in self.missing(node.inputs.clone(), keep, &seen_backward) {
@@ -206,12 +217,12 @@ impl ForwardPass {
                 } else {
                     remade.extend(self.stored.contains_key(&missing).then_some(missing));
                     let inputs = node.inputs.iter().map(|input| seen_backward[input]).collect();
-                    graph.append(node, inputs)
+                    self.append(&mut graph, missing, inputs)
                 };
                 seen_backward.insert(missing, seen);
             }
             let inputs = node.inputs.iter().map(|input| seen_backward[input]).collect();
-            let new = graph.append(node, inputs);
+            let new = self.append(&mut graph, var, inputs);
             first.insert(var, new);
             seen_backward.insert(var, new);
         }
@@ -219,14 +230,18 @@ impl ForwardPass {
         Rebuilt { program: Program { graph, outputs }, kept, remade }
     }
 
+    /// Appends `var` of the old graph to the new one, stored if it was.
+    fn append(&self, graph: &mut Graph, var: Var, inputs: Vec<Var>) -> Var {
+        let new = graph.append(self.graph.node(var), inputs);
+        if self.roots.contains(&var) {
+            graph.store(new);
+        }
+        new
+    }
+
     /// The values among `open`, and those from which they are made again, that the backward pass has not `seen`, in
     /// the order in which they are to be made.
-    fn missing(
-        &self,
-        mut open: Vec<Var>,
-        keep: &BTreeSet<Var>,
-        seen: &BTreeMap<Var, Var>,
-    ) -> BTreeSet<Var> {
+    fn missing(&self, mut open: Vec<Var>, keep: &BTreeSet<Var>, seen: &BTreeMap<Var, Var>) -> BTreeSet<Var> {
         let mut missing = BTreeSet::new();
         while let Some(var) = open.pop() {
             if !seen.contains_key(&var) && missing.insert(var) && !keep.contains(&var) {
