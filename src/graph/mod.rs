@@ -58,6 +58,8 @@ pub struct Graph {
     /// Nodes by what they compute, so that an equal one is made once.
     known: HashMap<(String, Vec<Var>), Var>,
     random_streams: u32,
+    /// Nodes that are stored whatever the planner would make of them.
+    stored: BTreeSet<Var>,
 }
 
 impl Graph {
@@ -166,6 +168,32 @@ impl Graph {
         self.nodes.push(Node { op: Arc::new(op), inputs: inputs.to_vec(), ty });
         self.known.insert(key, var);
         Ok(var)
+    }
+
+    /// A graph with the same parameters and random streams, whose nodes [`Graph::append`] is to bring.
+    pub(crate) fn without_nodes(&self) -> Self {
+        Graph { parameters: self.parameters.clone(), random_streams: self.random_streams, ..Graph::default() }
+    }
+
+    /// Appends the operation of a node of another graph on `inputs` of the same types, even where there is an equal
+    /// one.
+    pub(crate) fn append(&mut self, node: &Node, inputs: Vec<Var>) -> Var {
+        let var = Var(self.nodes.len() as u32);
+        if let Lowering::Source(ops::Source::Parameter(_)) = node.op.lower() {
+            self.parameter_vars.push(var);
+        }
+        self.nodes.push(Node { op: Arc::clone(&node.op), inputs, ty: node.ty.clone() });
+        var
+    }
+
+    /// Has the value of `var` stored: drivers round alike only where kernels are cut alike.
+    pub(crate) fn store(&mut self, var: Var) {
+        self.stored.insert(var);
+    }
+
+    /// Whether the value of `var` is to be stored even where it could be inlined.
+    pub(crate) fn is_stored(&self, var: Var) -> bool {
+        self.stored.contains(&var)
     }
 
     /// The number that every element of `var` is, where it is made of one constant.

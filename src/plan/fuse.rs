@@ -168,7 +168,7 @@ fn cut(graph: &Graph, forced: &BTreeSet<Var>) -> Vec<Group> {
                 }
             }
         }
-        let must_store = forced.contains(&var) || uses.iter().any(|(_, hard)| *hard);
+        let must_store = forced.contains(&var) || graph.is_stored(var) || uses.iter().any(|(_, hard)| *hard);
         let inlined = !must_store && joins(&lowering, &place, var, &mut groups);
         if inlined {
             places.insert(var, place);

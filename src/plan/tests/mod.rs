@@ -4,6 +4,7 @@ mod fusion;
 mod limits;
 mod operations;
 mod planning;
+mod recompute;
 mod samples;
 mod translation;
 
