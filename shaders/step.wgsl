@@ -6,7 +6,9 @@ struct Step {
     valid_rows: u32,
     // The weight of a row in the mean over the batch.
     row_weight: f32,
-    reserved_0: u32,
-    reserved_1: u32,
+    // Rows of the batch before this micro-batch.
+    first_row: u32,
+    // 1: gradients are added to those that are there; 0: they overwrite them.
+    accumulate: u32,
 }
 @group(0) @binding(0) var<uniform> step: Step;

@@ -24,6 +24,8 @@ pub struct StepContext {
     pub valid_rows: usize,
     /// The weight of a row in the mean over the batch.
     pub row_weight: f64,
+    /// Rows of the batch before this micro-batch: random numbers are counted by the element within the batch.
+    pub first_row: usize,
     /// The values of the input slots by name; a slot that is missing, or of another size, reads as NaN.
     pub inputs: HashMap<String, Vec<f64>>,
     /// The parameters, in the graph's order.

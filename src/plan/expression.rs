@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use crate::graph::ops::{Generated, Lowering, View};
+use super::Gradients;
+use crate::graph::ops::{Generated, Lowering, View, random_row};
 use crate::graph::{Element, Graph, Var};
 
 /// How many elements an invocation computes at once.
@@ -58,11 +59,20 @@ pub(crate) struct IndexFact {
     pub remainder: &'static str,
 }
 
+/// What all kernels of a plan are written from.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub graph: &'a Graph,
+    /// Rows of the micro-batch.
+    pub batch: usize,
+    /// The nodes that kernels store.
+    pub stored: &'a BTreeSet<Var>,
+    pub gradients: Gradients,
+}
+
 /// Writes the expression of one kernel.
 pub(crate) struct Expression<'a> {
-    graph: &'a Graph,
-    batch: usize,
-    stored: &'a BTreeSet<Var>,
+    scope: Scope<'a>,
     /// The stored node that this kernel itself makes.
     own: Option<Var>,
     width: Width,
@@ -82,17 +92,9 @@ pub(crate) struct Expression<'a> {
 }
 
 impl<'a> Expression<'a> {
-    pub fn new(
-        graph: &'a Graph,
-        batch: usize,
-        stored: &'a BTreeSet<Var>,
-        width: Width,
-        first_binding: usize,
-    ) -> Self {
+    pub fn new(scope: Scope<'a>, width: Width, first_binding: usize) -> Self {
         Expression {
-            graph,
-            batch,
-            stored,
+            scope,
             own: None,
             width,
             raw: false,
@@ -144,7 +146,7 @@ impl<'a> Expression<'a> {
     pub fn declarations(&self) -> String {
         let mut text = String::new();
         for (slot, load) in self.loads.iter().enumerate() {
-            let ty = storage_type(self.graph.element(load.var), load.vectors);
+            let ty = storage_type(self.scope.graph.element(load.var), load.vectors);
             let binding = self.first_binding + slot;
             let _ =
                 writeln!(text, "@group(0) @binding({binding}) var<storage, read> b{binding}: array<{ty}>;");
@@ -170,10 +172,10 @@ impl<'a> Expression<'a> {
     }
 
     fn compute(&mut self, var: Var, index: &str, lanes: Lanes) -> Option<String> {
-        let graph = self.graph;
+        let graph = self.scope.graph;
         let node = graph.node(var);
         let lowering = node.op.lower();
-        let loaded = self.stored.contains(&var) && self.own != Some(var);
+        let loaded = self.scope.stored.contains(&var) && self.own != Some(var);
         if loaded || matches!(lowering, Lowering::Source(_)) {
             return Some(self.load(var, index, lanes));
         }
@@ -228,7 +230,7 @@ impl<'a> Expression<'a> {
     }
 
     fn load(&mut self, var: Var, index: &str, lanes: Lanes) -> String {
-        let element = self.graph.element(var);
+        let element = self.scope.graph.element(var);
         let vectors = self.width == Width::Four && lanes == Lanes::Neighbours;
         let buffer = self.binding(Load { var, vectors });
         let convert = |text: String| match (self.raw, self.width) {
@@ -262,7 +264,7 @@ impl<'a> Expression<'a> {
         match kind {
             Generated::Constant(value) => Some(format!("T({})", literal(value))),
             Generated::Iota { axis } => {
-                let shape = self.graph.shape(var).resolve(self.batch);
+                let shape = self.scope.graph.shape(var).resolve(self.scope.batch);
                 let inner: usize = shape[axis + 1..].iter().product();
                 let along = self.quotient(index, inner);
                 let coordinate = self.remainder(&along, shape[axis]);
@@ -270,10 +272,19 @@ impl<'a> Expression<'a> {
             }
             Generated::Random { stream } => {
                 self.functions.insert(include_str!("../../shaders/philox.wgsl"));
-                if neighbours {
-                    Some(format!("philox_uniform4({index} / 4u, {stream}u)"))
-                } else {
-                    per_element(format!("philox_uniform({index}, {stream}u)"))
+                let row = match self.scope.gradients {
+                    Gradients::Overwrite => 0,
+                    Gradients::Accumulate => random_row(self.scope.graph.shape(var))?,
+                };
+                let counter = match row {
+                    0 => index.to_owned(),
+                    _ => self.name(&format!("({index} + step.first_row * {row}u)")),
+                };
+                // One call gives the four numbers from a multiple of four on.
+                match (neighbours, row.is_multiple_of(4)) {
+                    (true, true) => Some(format!("philox_uniform4({counter} / 4u, {stream}u)")),
+                    (true, false) => None,
+                    (false, _) => per_element(format!("philox_uniform({counter}, {stream}u)")),
                 }
             }
             Generated::RowMask => per_element(format!("select(0.0, 1.0, {index} < step.valid_rows)")),
@@ -285,9 +296,10 @@ impl<'a> Expression<'a> {
 
     /// Expand, permute and slice: the index of the source from the coordinates of the result.
     fn view(&mut self, var: Var, view: View, index: &str, lanes: Lanes) -> Option<String> {
-        let graph = self.graph;
+        let graph = self.scope.graph;
         let input = graph.node(var).inputs[0];
-        let (from, to) = (graph.shape(input).resolve(self.batch), graph.shape(var).resolve(self.batch));
+        let (from, to) =
+            (graph.shape(input).resolve(self.scope.batch), graph.shape(var).resolve(self.scope.batch));
         let strides = strides(&from);
         // The stride in the source of every axis of the result, and what is added to all.
         let (along, start): (Vec<usize>, usize) = match view {
@@ -349,9 +361,10 @@ impl<'a> Expression<'a> {
         if self.width == Width::Four && lanes == Lanes::Neighbours {
             return None;
         }
-        let graph = self.graph;
+        let graph = self.scope.graph;
         let input = graph.node(var).inputs[0];
-        let (from, to) = (graph.shape(input).resolve(self.batch), graph.shape(var).resolve(self.batch));
+        let (from, to) =
+            (graph.shape(input).resolve(self.scope.batch), graph.shape(var).resolve(self.scope.batch));
         let inner: usize = to[axis + 1..].iter().product();
         let along = self.quotient(index, inner);
         let coordinate = self.remainder(&along, to[axis]);
@@ -367,9 +380,9 @@ impl<'a> Expression<'a> {
     }
 
     fn gather(&mut self, var: Var, index: &str, lanes: Lanes) -> Option<String> {
-        let graph = self.graph;
+        let graph = self.scope.graph;
         let [table, indices] = [0, 1].map(|i| super::fuse::storage(graph, graph.node(var).inputs[i]));
-        let shape = graph.shape(graph.node(var).inputs[0]).resolve(self.batch);
+        let shape = graph.shape(graph.node(var).inputs[0]).resolve(self.scope.batch);
         let width: usize = shape[1..].iter().product();
         if self.width == Width::Four && lanes == Lanes::Neighbours && !width.is_multiple_of(4) {
             return None;

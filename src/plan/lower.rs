@@ -1,18 +1,16 @@
 //! From fused groups to dispatches: which kernel, over what, how many workgroups.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::rc::Rc;
+use std::collections::{BTreeMap, HashMap};
 
-use super::expression::{Expression, Load, Width};
-use super::fuse::{Group, fuse, storage};
+use super::expression::{Expression, Load, Scope, Width};
+use super::fuse::{Group, storage};
 use super::kernels::matmul::{Epilogue, MatmulSpec};
 use super::kernels::reduce::ReduceKernel;
 use super::kernels::{FIRST_READ, WORKGROUP, map, rows, scatter};
-use super::outputs::own_outputs;
-use super::{Binding, Dispatch, Home, InputSlot, KernelText, Plan, Program, Tensor, ThetaLayout};
+use super::{Binding, Dispatch, Gradients, Home, InputSlot, KernelText, Plan, Tensor};
 use crate::gpu::{AdapterClass, Profile, format_bytes};
 use crate::graph::ops::{Lowering, Reduce, RowKind, Source};
-use crate::graph::{Element, Graph, Var};
+use crate::graph::{Dim, Element, Graph, Var};
 use crate::{Error, Result};
 
 /// Rows longer than this are shared by a workgroup on a GPU; on a software adapter, where workgroup memory and
@@ -25,63 +23,15 @@ const LONGEST_SUM: usize = 4096;
 /// Invocations that keep an adapter busy; a reduction to fewer elements is cut into parts.
 const BUSY: usize = 8192;
 
-/// Elements of a tensor: an index has 32 bits, and the last row of a folded dispatch overshoots the end.
-const MOST_ELEMENTS: usize = u32::MAX as usize - (1 << 23);
-
-/// Compiles all of `program` but the places in the arenas.
-pub(super) fn lower(program: &Program, profile: &Profile, batch: usize, theta: ThetaLayout) -> Result<Plan> {
-    let mut graph = program.graph.clone();
-    let outputs = own_outputs(&mut graph, &program.outputs)?;
-    let roots: Vec<Var> = outputs.keys().copied().collect();
-    countable(&graph, &roots, batch)?;
-    let groups = fuse(&graph, &roots, profile.max_storage_buffers as usize)?;
-    let stored = Rc::new(groups.iter().map(|group| group.root).collect());
-    let plan = Plan {
-        batch,
-        kernels: Vec::new(),
-        dispatches: Vec::new(),
-        tensors: Vec::new(),
-        inputs: Vec::new(),
-        results: vec![0; program.outputs.len()],
-        theta,
-        arena_slots: Vec::new(),
-        arenas: Vec::new(),
-    };
-    let mut lowerer = Lowerer {
-        graph: &graph,
-        profile,
-        batch,
-        stored,
-        matmul_kernels: HashMap::new(),
-        homes: outputs,
-        known: BTreeMap::new(),
-        plan,
-    };
-    for group in &groups {
-        lowerer.group(group)?;
+/// What to do where a node is too large: only what has the batch in its shape shrinks with it.
+pub(super) fn advice(graph: &Graph, var: Var) -> &'static str {
+    let has_batch = graph.shape(var).dims().iter().any(|dim| matches!(dim, Dim::Batch(_)));
+    let is_input = matches!(graph.node(var).op.lower(), Lowering::Source(Source::Input(_)));
+    match (has_batch, is_input) {
+        (true, _) => "use a smaller batch",
+        (false, true) => "use --resident no (rows are then uploaded)",
+        (false, false) => "use a smaller model",
     }
-    let results = lowerer.plan.tensors.iter().filter(|tensor| matches!(tensor.home, Home::Result(_))).count();
-    lowerer.plan.results.truncate(results);
-    Ok(lowerer.plan)
-}
-
-/// Refuses what the 32-bit indices of kernels cannot count, stored or not.
-fn countable(graph: &Graph, roots: &[Var], batch: usize) -> Result<()> {
-    if batch == 0 {
-        return Err(Error::shape("plan", "a micro-batch has at least one row"));
-    }
-    let live = graph.live(roots);
-    for var in (0..live.len()).filter(|&index| live[index]).map(|index| Var(index as u32)) {
-        if graph.shape(var).checked_elements(batch).is_none_or(|elements| elements > MOST_ELEMENTS) {
-            return Err(Error::DoesNotFit(format!(
-                "{} {} has more than the {MOST_ELEMENTS} elements that a kernel can count at a micro-batch of {batch}; \
-                 use a smaller batch",
-                graph.node(var).op.name(),
-                graph.shape(var)
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// Workgroups along x and y for `groups` of them, and how many lie along x.
@@ -92,20 +42,25 @@ pub(crate) fn fold_groups(groups: usize, profile: &Profile) -> ([u32; 2], u32) {
 }
 
 pub(super) struct Lowerer<'a> {
-    pub graph: &'a Graph,
+    pub scope: Scope<'a>,
     pub profile: &'a Profile,
-    pub batch: usize,
-    pub stored: Rc<BTreeSet<Var>>,
+    /// Where the outputs lie.
+    homes: &'a BTreeMap<Var, Home>,
     pub matmul_kernels: HashMap<(MatmulSpec, Epilogue, u32), usize>,
-    homes: BTreeMap<Var, Home>,
     /// The tensor of every stored node met so far.
     known: BTreeMap<Var, usize>,
     pub plan: Plan,
 }
 
-impl Lowerer<'_> {
-    fn group(&mut self, group: &Group) -> Result<()> {
-        let graph = self.graph;
+impl<'a> Lowerer<'a> {
+    /// Continues `plan`, which has no dispatches yet.
+    pub fn new(scope: Scope<'a>, profile: &'a Profile, homes: &'a BTreeMap<Var, Home>, plan: Plan) -> Self {
+        Lowerer { scope, profile, homes, matmul_kernels: HashMap::new(), known: BTreeMap::new(), plan }
+    }
+
+    /// Appends what computes one group.
+    pub fn group(&mut self, group: &Group) -> Result<()> {
+        let graph = self.scope.graph;
         let Some(anchor) = group.anchor else { return self.map(group.root) };
         match graph.node(anchor).op.lower() {
             Lowering::MatMul(matmul) => self.matmul(matmul, anchor, group.root),
@@ -116,8 +71,10 @@ impl Lowerer<'_> {
     }
 
     fn map(&mut self, root: Var) -> Result<()> {
-        let kernel = map::map(self.graph, self.batch, &self.stored, root, self.max_reads())
-            .ok_or_else(|| Error::shape(self.graph.node(root).op.name(), "the result cannot be stored"))?;
+        let kernel =
+            map::map(self.scope, root, self.max_reads(), self.accumulates(root)).ok_or_else(|| {
+                Error::shape(self.scope.graph.node(root).op.name(), "the result cannot be stored")
+            })?;
         let invocations = self.elements(root) / kernel.width.lanes();
         let reads = self.bind_loads(&kernel.loads)?;
         let write = self.bind_result(root)?;
@@ -125,22 +82,21 @@ impl Lowerer<'_> {
     }
 
     fn reduce(&mut self, reduce: &Reduce, anchor: Var, root: Var) -> Result<()> {
-        let graph = self.graph;
+        let graph = self.scope.graph;
         let input = graph.node(anchor).inputs[0];
-        let (outer, extent, inner) = reduce.extents(&graph.shape(input).resolve(self.batch));
+        let (outer, extent, inner) = reduce.extents(&graph.shape(input).resolve(self.scope.batch));
         let cut = Cut::of(outer, extent, inner, self.profile.class);
         let label = format!("{:?}", reduce.kind).to_lowercase();
         let final_stage = Some((anchor, root));
         let mut stage = ReduceKernel {
-            graph,
-            batch: self.batch,
-            stored: &Rc::clone(&self.stored),
+            scope: self.scope,
             kind: reduce.kind,
             input: Some(input),
             epilogue: if cut.parts == 1 { final_stage } else { None },
             inner,
             cooperative: cut.cooperative,
             max_reads: self.max_reads(),
+            accumulate: cut.parts == 1 && self.accumulates(root),
         };
         let fail = || Error::shape(reduce_name(reduce), "the operand cannot be computed in the kernel");
         let kernel = stage.generate().ok_or_else(fail)?;
@@ -159,6 +115,7 @@ impl Lowerer<'_> {
         stage.input = None;
         stage.epilogue = final_stage;
         stage.cooperative = false;
+        stage.accumulate = self.accumulates(root);
         let kernel = stage.generate().ok_or_else(fail)?;
         let mut reads = vec![write];
         reads.extend(self.bind_loads(&kernel.loads)?);
@@ -169,27 +126,27 @@ impl Lowerer<'_> {
     }
 
     fn rows(&mut self, kind: RowKind, root: Var) -> Result<()> {
-        let graph = self.graph;
+        let graph = self.scope.graph;
         let inputs = &graph.node(root).inputs;
-        let shape = graph.shape(inputs[0]).resolve(self.batch);
+        let shape = graph.shape(inputs[0]).resolve(self.scope.batch);
         let classes = *shape.last().unwrap_or(&1);
         let count = self.elements(inputs[0]) / classes;
         let cooperative = classes > LONG_ROW && self.profile.class != AdapterClass::Software;
-        let stored = Rc::clone(&self.stored);
+        let accumulate = self.accumulates(root);
         let mut reads = Vec::new();
         for &input in inputs.iter().take(2) {
             reads.push(self.bind_read(storage(graph, input))?);
         }
         let source = match inputs.get(2) {
-            None => rows::rows(kind, cooperative, None),
+            None => rows::rows(kind, cooperative, None, accumulate),
             Some(&upstream) => {
-                let mut expression = Expression::new(graph, self.batch, &stored, Width::One, FIRST_READ + 2);
+                let mut expression = Expression::new(self.scope, Width::One, FIRST_READ + 2);
                 let value = expression
                     .value(upstream, "i")
                     .ok_or_else(|| Error::shape("cross-entropy gradient", "its factor cannot be computed"))?;
                 let statements = expression.take_statements();
                 reads.extend(self.bind_loads(&expression.loads)?);
-                rows::rows(kind, cooperative, Some((&expression, &statements, &value)))
+                rows::rows(kind, cooperative, Some((&expression, &statements, &value)), accumulate)
             }
         };
         let write = self.bind_result(root)?;
@@ -198,14 +155,28 @@ impl Lowerer<'_> {
     }
 
     fn scatter_add(&mut self, root: Var) -> Result<()> {
-        let graph = self.graph;
+        let graph = self.scope.graph;
         let [indices, updates] = [0, 1].map(|i| storage(graph, graph.node(root).inputs[i]));
         let count = self.elements(indices);
         let width = self.elements(updates) / count.max(1);
         let reads = vec![self.bind_read(indices)?, self.bind_read(updates)?];
         let write = self.bind_result(root)?;
         let grid = Grid::Invocations(self.elements(root));
-        self.dispatch("scatter-add", scatter::scatter_add(), reads, write, grid, &[width, count])
+        self.dispatch(
+            "scatter-add",
+            scatter::scatter_add(self.accumulates(root)),
+            reads,
+            write,
+            grid,
+            &[width, count],
+        )
+    }
+
+    /// Whether the kernel that stores `root` adds to what is there where the step says so: gradients accumulate,
+    /// activations overwrite.
+    pub fn accumulates(&self, root: Var) -> bool {
+        self.scope.gradients == Gradients::Accumulate
+            && matches!(self.homes.get(&root), Some(Home::Gradient(_)))
     }
 
     /// Storage buffers that a kernel can read beside the one that it writes.
@@ -214,7 +185,7 @@ impl Lowerer<'_> {
     }
 
     pub fn elements(&self, var: Var) -> usize {
-        self.graph.shape(var).elements(self.batch)
+        self.scope.graph.shape(var).elements(self.scope.batch)
     }
 
     pub fn bind_loads(&mut self, loads: &[Load]) -> Result<Vec<Binding>> {
@@ -252,11 +223,11 @@ impl Lowerer<'_> {
         if let Some(&tensor) = self.known.get(&var) {
             return Ok(tensor);
         }
-        let node = self.graph.node(var);
+        let node = self.scope.graph.node(var);
         let bytes = node.ty.element.bytes(self.elements(var));
         let (home, name) = match node.op.lower() {
             Lowering::Source(Source::Parameter(number)) => {
-                (Home::Parameter(number), self.graph.parameters()[number].name.clone())
+                (Home::Parameter(number), self.scope.graph.parameters()[number].name.clone())
             }
             Lowering::Source(Source::Input(name)) => {
                 let slot = InputSlot { name: name.to_owned(), ty: node.ty.clone() };
@@ -274,7 +245,7 @@ impl Lowerer<'_> {
             return Err(Error::shape(node.op.name(), message));
         }
         let label = format!("{name} {}", node.ty.shape);
-        let advice = self.advice(var);
+        let advice = advice(self.scope.graph, var);
         let tensor = self.new_tensor(label, bytes, home, advice)?;
         self.known.insert(var, tensor);
         Ok(tensor)
@@ -287,24 +258,13 @@ impl Lowerer<'_> {
         Ok(Binding { tensor, piece: 0 })
     }
 
-    /// What to do where a stored node is too large to bind: only what has the batch in its shape shrinks with it.
-    fn advice(&self, var: Var) -> &'static str {
-        let shape = &self.graph.node(var).ty.shape;
-        let is_input = matches!(self.graph.node(var).op.lower(), Lowering::Source(Source::Input(_)));
-        match (shape.elements(1) == shape.elements(2), is_input) {
-            (false, _) => "use a smaller batch",
-            (true, true) => "use --resident no (rows are then uploaded)",
-            (true, false) => "use a smaller model",
-        }
-    }
-
     fn new_tensor(&mut self, label: String, bytes: u64, home: Home, advice: &str) -> Result<usize> {
         let whole = !matches!(home, Home::Parameter(_) | Home::Gradient(_));
         if whole && bytes > self.profile.max_binding_size {
             return Err(Error::DoesNotFit(format!(
                 "{label} takes {} at a micro-batch of {}, and this adapter binds at most {} at once; {advice}",
                 format_bytes(bytes),
-                self.batch,
+                self.scope.batch,
                 format_bytes(self.profile.max_binding_size)
             )));
         }
@@ -352,7 +312,10 @@ impl Lowerer<'_> {
             return Err(Error::DoesNotFit(format!(
                 "a `{}` takes {} by {} workgroups at a micro-batch of {}, and this adapter takes {most} by {most}; \
                  use a smaller batch",
-                self.plan.kernels[dispatch.kernel].label, dispatch.groups[0], dispatch.groups[1], self.batch
+                self.plan.kernels[dispatch.kernel].label,
+                dispatch.groups[0],
+                dispatch.groups[1],
+                self.scope.batch
             )));
         }
         self.plan.dispatches.push(dispatch);

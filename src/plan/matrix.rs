@@ -1,12 +1,11 @@
 //! A product of matrices as dispatches: operands as they lie, the epilogue behind it, and parameters that are cut
 //! into pieces because no binding holds them.
 
-use std::rc::Rc;
-
 use super::expression::{Expression, IndexFact, Width};
 use super::fuse::{MatrixOperand, matrix_operand};
 use super::kernels::matmul::{
-    Epilogue, FIRST_EPILOGUE_BINDING, Layout, MatmulParams, MatmulSpec, Operand, matmul_wgsl, tile_for,
+    Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulParams, MatmulSpec, Operand, matmul_wgsl,
+    tile_for,
 };
 use super::lower::{Lowerer, fold_groups};
 use super::{Binding, Dispatch};
@@ -56,12 +55,25 @@ impl Lowerer<'_> {
     pub(super) fn matmul(&mut self, matmul: &MatMul, anchor: Var, root: Var) -> Result<()> {
         let product = self.product(matmul, anchor, root)?;
         let blocks = [M, N, K].map(|axis| self.blocks(&product, axis));
+        let first = match (self.accumulates(root), anchor == root, blocks[K].len()) {
+            (false, ..) => Former::Lost,
+            (true, true, _) => Former::ContinuedByStep,
+            (true, false, 1) => Former::AddedByStep,
+            (true, false, _) => {
+                return Err(Error::DoesNotFit(format!(
+                    "{} is summed in pieces that this adapter can bind, with operations behind the sum, and cannot be \
+                     accumulated over micro-batches; use a batch of one micro-batch",
+                    self.plan.tensors[product.c.tensor].label
+                )));
+            }
+        };
         for m in &blocks[M] {
             for n in &blocks[N] {
                 for (number, k) in blocks[K].iter().enumerate() {
                     let last = number + 1 == blocks[K].len();
                     let epilogue = (last && anchor != root).then_some((anchor, root));
-                    self.block(&product, [*m, *n, *k], number > 0, epilogue)?;
+                    let former = if number > 0 { Former::Continued } else { first };
+                    self.block(&product, [*m, *n, *k], former, epilogue)?;
                 }
             }
         }
@@ -69,9 +81,9 @@ impl Lowerer<'_> {
     }
 
     fn product(&mut self, matmul: &MatMul, anchor: Var, root: Var) -> Result<Product> {
-        let graph = self.graph;
+        let graph = self.scope.graph;
         let inputs = &graph.node(anchor).inputs;
-        let shape = |var: Var| graph.shape(var).resolve(self.batch);
+        let shape = |var: Var| graph.shape(var).resolve(self.scope.batch);
         let extents = matmul.extents(&shape(inputs[0]), &shape(anchor));
         let Extents { m, n, k, .. } = extents;
         let operands = [
@@ -132,7 +144,7 @@ impl Lowerer<'_> {
         &mut self,
         product: &Product,
         blocks: [Block; 3],
-        accumulate: bool,
+        former: Former,
         epilogue: Option<(Var, Var)>,
     ) -> Result<()> {
         let Extents { batches, .. } = product.extents;
@@ -155,7 +167,7 @@ impl Lowerer<'_> {
             [product.c.columns, n.start, n.length, c_skipped].iter().all(|number| number.is_multiple_of(4));
         let epilogue = self.epilogue(product, epilogue, four)?;
         let tile = tile_for(self.profile, m.length, n.length);
-        let spec = MatmulSpec { a, b, tile, store_vec4: epilogue.four, accumulate };
+        let spec = MatmulSpec { a, b, tile, store_vec4: epilogue.four, former };
         let tiles_m = m.length.div_ceil(tile.workgroup_rows() as usize);
         let tiles_n = n.length.div_ceil(tile.workgroup_columns() as usize);
         let (groups, fold) = fold_groups(tiles_m * tiles_n * batches, self.profile);
@@ -214,13 +226,11 @@ impl Lowerer<'_> {
         let Some((anchor, root)) = nodes else {
             return Ok(BoundEpilogue { text: Epilogue::default(), reads: Vec::new(), four });
         };
-        let (graph, stored) = (self.graph, Rc::clone(&self.stored));
         let widths = if four { &[Width::Four, Width::One][..] } else { &[Width::One][..] };
         for &width in widths {
-            let mut expression =
-                Expression::new(graph, self.batch, &stored, width, FIRST_EPILOGUE_BINDING as usize)
-                    .storing(root)
-                    .with_anchor(anchor, "value");
+            let mut expression = Expression::new(self.scope, width, FIRST_EPILOGUE_BINDING as usize)
+                .storing(root)
+                .with_anchor(anchor, "value");
             if product.extents.batches == 1 {
                 let size = product.c.columns;
                 let fact = IndexFact { name: "index", size, quotient: "row", remainder: "col" };

@@ -2,6 +2,7 @@
 //! for every tensor. Pure host code up to [`replay`], which is all that holds a device.
 
 mod arena;
+mod blueprint;
 mod expression;
 mod fuse;
 mod kernels;
@@ -25,6 +26,7 @@ use crate::gpu::Profile;
 use crate::graph::{Graph, TensorType, Var};
 use arena::{Arenas, Lifetime};
 
+pub(crate) use blueprint::Blueprint;
 pub(crate) use lower::fold_groups;
 pub(crate) use step::StepUniform;
 pub(crate) use theta::{Piece, ThetaLayout};
@@ -34,6 +36,16 @@ pub(crate) use theta::{Piece, ThetaLayout};
 pub(crate) struct Program {
     pub graph: Graph,
     pub outputs: Vec<(Var, Destination)>,
+}
+
+/// How the kernels of a plan write gradients. Activations always overwrite.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Gradients {
+    /// Over what is there: a micro-batch is the whole batch.
+    Overwrite,
+    /// Added to what is there where [`StepUniform::accumulate`] says so: a batch is several micro-batches. Random
+    /// numbers are then those of the undivided batch.
+    Accumulate,
 }
 
 /// Where an output is written.
@@ -116,15 +128,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Compiles `program` for micro-batches of `batch` rows on an adapter of `profile`.
+    /// Compiles `program` for micro-batches of `batch` rows on an adapter of `profile`; each is a batch of its own.
     ///
     /// Errors: [`crate::Error::DoesNotFit`] where a tensor is larger than the adapter binds.
     pub fn new(program: &Program, profile: &Profile, batch: usize) -> Result<Plan> {
-        let shard = profile.max_binding_size.min(profile.max_buffer_size);
-        let theta = ThetaLayout::new(program.graph.parameters(), shard)?;
-        let mut plan = lower::lower(program, profile, batch, theta)?;
-        plan.place_activations(profile.max_buffer_size);
-        Ok(plan)
+        Blueprint::new(program, profile, Gradients::Overwrite)?.plan(batch)
     }
 
     fn place_activations(&mut self, max_bytes: u64) {

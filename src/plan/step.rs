@@ -10,11 +10,15 @@ pub(crate) struct StepUniform {
     pub valid_rows: u32,
     /// The weight of a row in the mean over the batch.
     pub row_weight: f32,
-    reserved: [u32; 2],
+    /// Rows of the batch before this micro-batch.
+    pub first_row: u32,
+    /// 1: gradients are added to those that are there; 0: they overwrite them.
+    pub accumulate: u32,
 }
 
 impl StepUniform {
-    /// The uniform of step `step` with `valid_rows` rows in the micro-batch, each weighing `row_weight`.
+    /// The uniform of step `step` with `valid_rows` rows in the micro-batch, each weighing `row_weight`: the first
+    /// micro-batch of its batch, whose gradients overwrite.
     pub fn new(seed: u64, step: u64, valid_rows: usize, row_weight: f64) -> Self {
         let halves = |value: u64| [value as u32, (value >> 32) as u32];
         StepUniform {
@@ -22,7 +26,14 @@ impl StepUniform {
             step: halves(step),
             valid_rows: valid_rows as u32,
             row_weight: row_weight as f32,
-            reserved: [0; 2],
+            first_row: 0,
+            accumulate: 0,
         }
+    }
+
+    /// The same for a micro-batch that begins `first_row` rows into its batch. Where it does `accumulate`, a plan of
+    /// [`super::Gradients::Accumulate`] adds to the gradients that are there.
+    pub fn within_batch(self, first_row: usize, accumulate: bool) -> Self {
+        StepUniform { first_row: first_row as u32, accumulate: u32::from(accumulate), ..self }
     }
 }

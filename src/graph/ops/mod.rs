@@ -15,7 +15,7 @@ pub(crate) use movement::{Expand, Pad, Permute, Reshape, Slice};
 pub(crate) use pointwise::{BINARY, Binary, Select, Unary, unary_rule};
 pub(crate) use reduce::{Reduce, ReduceKind};
 pub(crate) use rows::{Row, RowKind};
-pub(crate) use source::{Generate, Input, Parameter};
+pub(crate) use source::{Generate, Input, Parameter, random_row};
 
 use std::fmt::Debug;
 
@@ -89,7 +89,7 @@ pub(crate) enum Generated {
     Constant(f64),
     /// The coordinate on one axis.
     Iota { axis: usize },
-    /// Uniform on [0, 1): Philox keyed by (seed, step, stream), counted by the element's index.
+    /// Uniform on [0, 1): Philox keyed by (seed, step, stream), counted by the element's index within the batch.
     Random { stream: u32 },
     /// [batch]: 1 for the rows that are there, 0 for those that fill up the last, short micro-batch.
     RowMask,

@@ -3,7 +3,7 @@
 use super::{Generated, Lowering, Op, Site, Source};
 use crate::Result;
 use crate::graph::reference::{Array, StepContext, philox_uniform};
-use crate::graph::{Graph, Shape, TensorType, Var};
+use crate::graph::{Dim, Graph, Shape, TensorType, Var};
 
 /// The vjp of everything that has no inputs.
 fn no_cotangents() -> Result<Vec<Option<Var>>> {
@@ -90,6 +90,17 @@ pub(crate) struct Generate {
     pub shape: Shape,
 }
 
+/// By how much each row of a batch advances the counter of random numbers of `shape`, so that micro-batches draw the
+/// numbers of their undivided batch: the elements of a row, 0 without a batch axis, and none where the batch is not
+/// the outermost axis, since its rows are then not adjacent.
+pub(crate) fn random_row(shape: &Shape) -> Option<usize> {
+    let is_batch = |dim: &Dim| matches!(dim, Dim::Batch(_));
+    let Some(axis) = shape.dims().iter().position(is_batch) else { return Some(0) };
+    let outermost = shape.dims()[..axis].iter().all(|dim| *dim == Dim::Fixed(1));
+    let only = !shape.dims()[axis + 1..].iter().any(is_batch);
+    (outermost && only).then(|| shape.elements(1))
+}
+
 impl Generate {
     fn value(&self, index: usize, shape: &[usize], step: &StepContext) -> f64 {
         match self.kind {
@@ -98,7 +109,13 @@ impl Generate {
                 let inner: usize = shape[axis + 1..].iter().product();
                 ((index / inner) % shape[axis]) as f64
             }
-            Generated::Random { stream } => philox_uniform(step.seed, step.step, stream, index as u32),
+            Generated::Random { stream } => {
+                let before = if step.first_row == 0 { Some(0) } else { random_row(&self.shape) };
+                // The counter has 32 bits and wraps, as in the kernels.
+                before.map_or(f64::NAN, |row| {
+                    philox_uniform(step.seed, step.step, stream, (step.first_row * row + index) as u32)
+                })
+            }
             Generated::RowMask => f64::from(index < step.valid_rows),
             Generated::RowWeight if index < step.valid_rows => step.row_weight,
             Generated::RowWeight => 0.0,

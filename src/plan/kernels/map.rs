@@ -1,9 +1,8 @@
 //! Elementwise kernels: one invocation computes one element of the result, or four neighbours.
 
-use super::{FIRST_READ, entry, output, prologue};
-use crate::graph::{Element, Graph, Var};
-use crate::plan::expression::{Expression, Load, Width, storage_type};
-use std::collections::BTreeSet;
+use super::{FIRST_READ, entry, output, prologue, store};
+use crate::graph::{Element, Var};
+use crate::plan::expression::{Expression, Load, Scope, Width, storage_type};
 
 /// A kernel's text, and what it reads in the order of its bindings.
 pub(crate) struct Generated {
@@ -13,32 +12,23 @@ pub(crate) struct Generated {
 }
 
 /// The kernel that stores `root`; four elements at a time where that can be and takes no more than `max_reads`
-/// bindings: a tensor that is read both by fours and one by one takes two.
-pub(crate) fn map(
-    graph: &Graph,
-    batch: usize,
-    stored: &BTreeSet<Var>,
-    root: Var,
-    max_reads: usize,
-) -> Option<Generated> {
+/// bindings: a tensor that is read both by fours and one by one takes two. Where it does `accumulate`, values are added
+/// to what the result holds if the step says so.
+pub(crate) fn map(scope: Scope, root: Var, max_reads: usize, accumulate: bool) -> Option<Generated> {
+    let Scope { graph, batch, .. } = scope;
     let elements = graph.shape(root).elements(batch);
     let integer = graph.element(root) == Element::U32;
     let by_four = if elements.is_multiple_of(4) && !integer {
-        map_of_width(graph, batch, stored, root, Width::Four).filter(|map| map.loads.len() <= max_reads)
+        map_of_width(scope, root, Width::Four, accumulate).filter(|map| map.loads.len() <= max_reads)
     } else {
         None
     };
-    by_four.or_else(|| map_of_width(graph, batch, stored, root, Width::One))
+    by_four.or_else(|| map_of_width(scope, root, Width::One, accumulate))
 }
 
-fn map_of_width(
-    graph: &Graph,
-    batch: usize,
-    stored: &BTreeSet<Var>,
-    root: Var,
-    width: Width,
-) -> Option<Generated> {
-    let mut expression = Expression::new(graph, batch, stored, width, FIRST_READ).storing(root);
+fn map_of_width(scope: Scope, root: Var, width: Width, accumulate: bool) -> Option<Generated> {
+    let graph = scope.graph;
+    let mut expression = Expression::new(scope, width, FIRST_READ).storing(root);
     let integer = graph.element(root) == Element::U32;
     if integer {
         expression = expression.raw();
@@ -48,11 +38,12 @@ fn map_of_width(
     let ty = storage_type(graph.element(root), width == Width::Four);
     let mut source = prologue(width, &[]);
     source.push_str(&expression.declarations());
-    source.push_str(&output(FIRST_READ + expression.loads.len(), ty));
+    source.push_str(&output(FIRST_READ + expression.loads.len(), ty, accumulate));
     source.push_str(&entry());
     source.push_str(&format!(
-        "    let index = i * {}u;\n{statements}    result[i] = {value};\n}}\n",
-        width.lanes()
+        "    let index = i * {}u;\n{statements}    {store}\n}}\n",
+        width.lanes(),
+        store = store("i", &value, accumulate)
     ));
     Some(Generated { source, loads: expression.loads, width })
 }

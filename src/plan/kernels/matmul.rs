@@ -7,6 +7,7 @@
 
 use std::fmt::Write;
 
+use super::accumulated;
 use crate::gpu::{AdapterClass, Profile};
 
 #[cfg(test)]
@@ -98,8 +99,21 @@ pub(crate) struct MatmulSpec {
     pub(crate) tile: Tile,
     /// C is an `array<vec4<f32>>`: n, its leading dimension, batch stride and offset are multiples of four.
     pub(crate) store_vec4: bool,
-    /// Sums go on from what C holds, in the same order: K split over dispatches gives the bits of one.
-    pub(crate) accumulate: bool,
+    pub(crate) former: Former,
+}
+
+/// What becomes of what C held before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Former {
+    /// It is overwritten.
+    Lost,
+    /// Sums go on from it, in the same order: K split over dispatches gives the bits of one.
+    Continued,
+    /// The same where the step accumulates, else it is overwritten: a batch split over steps is K split over them.
+    ContinuedByStep,
+    /// Where the step accumulates, it is added behind the epilogue, through which it must not go again; else it is
+    /// overwritten.
+    AddedByStep,
 }
 
 /// What happens to a sum before it is stored.
@@ -270,14 +284,21 @@ pub(crate) fn matmul_wgsl(spec: &MatmulSpec, step: &str, epilogue: &Epilogue, ou
     let b = Reader { name: 'b', operand: spec.b, items: 4 * tile.column_vectors, broadcast: false };
     let mut text = String::from(step);
     declare(&mut text, [a.operand, b.operand], spec.store_vec4, epilogue, output_binding);
+    if spec.former == Former::AddedByStep {
+        text += &accumulated("c", "T");
+    }
     begin(&mut text, tile);
     a.declare_lines(&mut text, "row0", "p.m");
     b.declare_lines(&mut text, "col0", "p.n");
     for row in 0..tile.rows {
         for vector in 0..tile.column_vectors {
-            let start = if spec.accumulate { stored(spec, row, vector) } else { "vec4(0.0)".to_owned() };
+            let continued = spec.former == Former::Continued;
+            let start = if continued { stored(spec, row, vector) } else { "vec4(0.0)".to_owned() };
             let _ = writeln!(text, "    var sum{row}_{vector} = {start};");
         }
+    }
+    if spec.former == Former::ContinuedByStep {
+        continue_by_step(&mut text, spec);
     }
     text += "    var k = 0u;\n    for (; k < (p.k & ~3u); k += 4u) {\n";
     multiply(&mut text, tile, &a, &b, 4);
@@ -370,6 +391,17 @@ fn multiply(text: &mut String, tile: Tile, a: &Reader, b: &Reader, steps: u32) {
     }
 }
 
+/// Starts the sums from what C holds where the step accumulates; where not, it is not even read.
+fn continue_by_step(text: &mut String, spec: &MatmulSpec) {
+    text.push_str("    if step.accumulate != 0u {\n");
+    for row in 0..spec.tile.rows {
+        for vector in 0..spec.tile.column_vectors {
+            let _ = writeln!(text, "        sum{row}_{vector} = {};", stored(spec, row, vector));
+        }
+    }
+    text.push_str("    }\n");
+}
+
 /// What C holds for a row and four columns; past an edge anything in C, for it is not stored.
 fn stored(spec: &MatmulSpec, row: u32, vector: u32) -> String {
     let line = format!("p.c_offset + index0 + min(row0 + {row}u, p.m - 1u) * p.ldc");
@@ -388,12 +420,17 @@ fn store(text: &mut String, spec: &MatmulSpec, row: u32, vector: u32) {
         if spec.store_vec4 { (&[""], " >> 2u") } else { (&[".x", ".y", ".z", ".w"], "") };
     for (lane, part) in parts.iter().enumerate() {
         let column = 4 * vector as usize + lane;
+        let place = format!("(p.c_offset + index){shift}");
+        let (open, close) = match spec.former {
+            Former::AddedByStep => (format!("accumulated({place}, "), ")"),
+            Former::Lost | Former::Continued | Former::ContinuedByStep => (String::new(), ""),
+        };
         let _ = writeln!(
             text,
             "        if col0 + {column}u < p.n {{
             let index = index0 + (row0 + {row}u) * p.ldc + col0 + {column}u;
-            c[(p.c_offset + index){shift}] = epilogue(
-                sum{row}_{vector}{part}, p.first_row + row0 + {row}u, p.first_column + col0 + {column}u, index);
+            c[{place}] = {open}epilogue(
+                sum{row}_{vector}{part}, p.first_row + row0 + {row}u, p.first_column + col0 + {column}u, index){close};
         }}"
         );
     }

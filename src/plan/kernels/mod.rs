@@ -29,9 +29,29 @@ fn prologue(width: Width, fields: &[&str]) -> String {
     )
 }
 
-/// The declaration of what a kernel writes.
-fn output(binding: usize, ty: &str) -> String {
-    format!("@group(0) @binding({binding}) var<storage, read_write> result: array<{ty}>;\n")
+/// The declaration of what a kernel writes, and of `accumulated` where it does `accumulate`.
+fn output(binding: usize, ty: &str, accumulate: bool) -> String {
+    let declaration =
+        format!("@group(0) @binding({binding}) var<storage, read_write> result: array<{ty}>;\n");
+    if accumulate { declaration + &accumulated("result", ty) } else { declaration }
+}
+
+/// A function that adds to a value what `buffer` holds at its place, where the step says so. Nothing is read where
+/// not: memory that no step has written may hold NaN.
+fn accumulated(buffer: &str, ty: &str) -> String {
+    format!(
+        "fn accumulated(place: u32, value: {ty}) -> {ty} {{\n    \
+             if (step.accumulate != 0u) {{ return {buffer}[place] + value; }}\n    \
+             return value;\n}}\n"
+    )
+}
+
+/// The statement that stores `value` at `place` of what [`output`] declares.
+fn store(place: &str, value: &str, accumulate: bool) -> String {
+    match accumulate {
+        true => format!("result[{place}] = accumulated({place}, {value});"),
+        false => format!("result[{place}] = {value};"),
+    }
 }
 
 /// The head of a kernel in which invocation `i` of `count` works alone.

@@ -5,17 +5,14 @@
 //! dispatch: no atomics, always the same order. Either one invocation walks an element's part alone, or a
 //! workgroup shares it and joins its lanes by a tree.
 
-use super::{FIRST_READ, combine_lanes, cooperative_entry, entry, output, prologue};
+use super::{FIRST_READ, combine_lanes, cooperative_entry, entry, output, prologue, store};
+use crate::graph::Var;
 use crate::graph::ops::ReduceKind;
-use crate::graph::{Graph, Var};
-use crate::plan::expression::{Expression, IndexFact, Load, Width};
-use std::collections::BTreeSet;
+use crate::plan::expression::{Expression, IndexFact, Load, Scope, Width};
 
 /// One dispatch of a reduction.
 pub(crate) struct ReduceKernel<'a> {
-    pub graph: &'a Graph,
-    pub batch: usize,
-    pub stored: &'a BTreeSet<Var>,
+    pub scope: Scope<'a>,
     pub kind: ReduceKind,
     /// What is reduced; `None` for the partial results of a first dispatch, which are bound as they are.
     pub input: Option<Var>,
@@ -27,6 +24,8 @@ pub(crate) struct ReduceKernel<'a> {
     pub cooperative: bool,
     /// Buffers that it can bind to read.
     pub max_reads: usize,
+    /// Whether the result is added to what is there if the step says so.
+    pub accumulate: bool,
 }
 
 /// A kernel's text, and what it reads: partial results first, where that is its input.
@@ -51,8 +50,7 @@ impl ReduceKernel<'_> {
         let first = FIRST_READ + usize::from(partial);
         let facts =
             vec![IndexFact { name: "index", size: self.inner, quotient: "line", remainder: "column" }];
-        let mut expression =
-            Expression::new(self.graph, self.batch, self.stored, width, first).with_facts(facts);
+        let mut expression = Expression::new(self.scope, width, first).with_facts(facts);
         let element = match self.input {
             Some(var) => expression.value(var, "index")?,
             None => format!("b{FIRST_READ}[index / {}u]", width.lanes()),
@@ -74,13 +72,18 @@ impl ReduceKernel<'_> {
             ));
         }
         source.push_str(&expression.declarations());
-        source.push_str(&output(first + expression.loads.len(), "T"));
+        source.push_str(&output(first + expression.loads.len(), "T", self.accumulate));
         source.push_str(&loop_text);
-        let store = format!(
+        let store_text = format!(
             "    {{\n        let line = i / columns;\n        let index = line * p.inner + column;\n\
-             {after}        result[i] = {result};\n    }}\n}}\n"
+             {after}        {}\n    }}\n}}\n",
+            store("i", &result, self.accumulate)
         );
-        source.push_str(&if self.cooperative { format!("    if (lane == 0u) {store}") } else { store });
+        source.push_str(&if self.cooperative {
+            format!("    if (lane == 0u) {store_text}")
+        } else {
+            store_text
+        });
         Some(Generated { source, loads: expression.loads, width })
     }
 

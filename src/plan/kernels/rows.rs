@@ -1,12 +1,18 @@
 //! Kernels that walk the last axis: softmax, cross-entropy, its gradient, argmax. Either one invocation walks a row
 //! [classes] alone, or a workgroup shares it.
 
-use super::{FIRST_READ, combine_lanes, cooperative_entry, entry, output, prologue};
+use super::{FIRST_READ, combine_lanes, cooperative_entry, entry, output, prologue, store};
 use crate::graph::ops::RowKind;
 use crate::plan::expression::{Expression, Width};
 
-/// The text of a row kernel. Bindings: logits, labels where it has them, what `upstream` loads, the result.
-pub(crate) fn rows(kind: RowKind, cooperative: bool, upstream: Option<(&Expression, &str, &str)>) -> String {
+/// The text of a row kernel. Bindings: logits, labels where it has them, what `upstream` loads, the result. Where it
+/// does `accumulate`, values are added to what the result holds if the step says so.
+pub(crate) fn rows(
+    kind: RowKind,
+    cooperative: bool,
+    upstream: Option<(&Expression, &str, &str)>,
+    accumulate: bool,
+) -> String {
     let has_labels = matches!(kind, RowKind::CrossEntropy | RowKind::CrossEntropyGradient);
     let labels = FIRST_READ + 1;
     let mut reads = 1 + usize::from(has_labels);
@@ -20,14 +26,14 @@ pub(crate) fn rows(kind: RowKind, cooperative: bool, upstream: Option<(&Expressi
         reads += expression.loads.len();
     }
     let ty = if kind == RowKind::ArgMax { "u32" } else { "f32" };
-    text.push_str(&output(FIRST_READ + reads, ty));
+    text.push_str(&output(FIRST_READ + reads, ty, accumulate));
     if cooperative {
         text.push_str("var<workgroup> lanes: array<f32, 64>;\nvar<workgroup> places: array<u32, 64>;\n");
         text.push_str(&cooperative_entry());
     } else {
         text.push_str(&entry());
     }
-    text.push_str(&Walk { cooperative }.body(kind, upstream));
+    text.push_str(&Walk { cooperative, accumulate }.body(kind, upstream));
     text.push_str("}\n");
     text
 }
@@ -35,6 +41,7 @@ pub(crate) fn rows(kind: RowKind, cooperative: bool, upstream: Option<(&Expressi
 /// How a row is walked.
 struct Walk {
     cooperative: bool,
+    accumulate: bool,
 }
 
 impl Walk {
@@ -58,6 +65,10 @@ impl Walk {
         }
     }
 
+    fn store(&self, place: &str, value: &str) -> String {
+        store(place, value, self.accumulate)
+    }
+
     fn body(&self, kind: RowKind, upstream: Option<(&Expression, &str, &str)>) -> String {
         let mut text =
             "    let first = i * p.classes;\n    var largest = -3.4028234663852886e38;\n".to_owned();
@@ -67,7 +78,7 @@ impl Walk {
             text.push_str("    var place = p.classes - 1u;\n");
             text.push_str(&self.each("if (logits[first + j] == largest) { place = min(place, j); }"));
             text.push_str(&self.join("place", "places", "min({a}, {b})"));
-            text.push_str(&self.once("result[i] = place;"));
+            text.push_str(&self.once(&self.store("i", "place")));
             return text;
         }
         // Subtracting the largest keeps the exponentials at or below 1.
@@ -80,15 +91,16 @@ impl Walk {
         match (kind, upstream) {
             (RowKind::CrossEntropy, _) => {
                 text.push_str(LABEL);
-                text.push_str(&self.once("result[i] = log(total) + largest - logits[first + label];"));
+                let loss = "log(total) + largest - logits[first + label]";
+                text.push_str(&self.once(&self.store("i", loss)));
             }
             (RowKind::CrossEntropyGradient, Some((_, statements, value))) => {
                 text.push_str(LABEL);
                 text.push_str(&format!("{statements}    let upstream = {value};\n"));
                 let slope = format!("{SOFTMAX} - select(0.0, 1.0, j == label)");
-                text.push_str(&self.each(&format!("result[first + j] = ({slope}) * upstream;")));
+                text.push_str(&self.each(&self.store("first + j", &format!("({slope}) * upstream"))));
             }
-            _ => text.push_str(&self.each(&format!("result[first + j] = {SOFTMAX};"))),
+            _ => text.push_str(&self.each(&self.store("first + j", SOFTMAX))),
         }
         text
     }

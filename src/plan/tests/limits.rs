@@ -2,13 +2,13 @@
 //! are lowered in the device too, so that wgpu refuses a plan that oversteps one.
 
 use super::fusion::{mlp, mlp_step};
-use super::operations::{DEVICE_TOLERANCE, programs};
+use super::operations::{DEVICE_TOLERANCE, gradient_programs, programs};
 use super::planning::sound;
 use super::{Loaded, gpu, lowered_gpu, random, relative_error, results_program};
 use crate::gpu::{AdapterClass, Gpu, GpuOptions, Kernels, LimitOverrides, Profile};
 use crate::graph::reference::StepContext;
 use crate::graph::{Graph, Initial};
-use crate::plan::{Plan, Program};
+use crate::plan::{Blueprint, Gradients, Plan, Program};
 
 /// The outputs' bytes of one step, everything that it writes filled with NaN before.
 fn bytes(gpu: &Gpu, kernels: &Kernels, program: &Program, batch: usize, step: &StepContext) -> Vec<Vec<u8>> {
@@ -16,6 +16,16 @@ fn bytes(gpu: &Gpu, kernels: &Kernels, program: &Program, batch: usize, step: &S
     sound(&loaded.plan, gpu.profile()).unwrap();
     loaded.fill(0xFF);
     loaded.step(step);
+    loaded.bytes(program)
+}
+
+/// The gradients' bytes of a batch that is twice the same micro-batch.
+fn accumulated_twice(gpu: &Gpu, kernels: &Kernels, program: &Program, step: &StepContext) -> Vec<Vec<u8>> {
+    let plan = Blueprint::new(program, gpu.profile(), Gradients::Accumulate).unwrap().plan(1).unwrap();
+    let loaded = Loaded::of(gpu, kernels, plan);
+    loaded.fill(0xFF);
+    loaded.micro_step(step, false);
+    loaded.micro_step(step, true);
     loaded.bytes(program)
 }
 
@@ -111,5 +121,9 @@ fn kernels_with_runtime_checks_give_the_same_bits() {
     for (name, program, step) in programs() {
         let unchecked = bytes(gpu(), &without, &program, 1, &step);
         assert!(bytes(&checked, &with, &program, 1, &step) == unchecked, "{name}");
+    }
+    for (name, program, step) in gradient_programs() {
+        let unchecked = accumulated_twice(gpu(), &without, &program, &step);
+        assert!(accumulated_twice(&checked, &with, &program, &step) == unchecked, "accumulated {name}");
     }
 }

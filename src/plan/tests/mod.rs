@@ -1,5 +1,6 @@
 //! Programs run on whatever adapter there is and compared with the f64 reference.
 
+mod accumulation;
 mod fusion;
 mod limits;
 mod operations;
@@ -77,7 +78,10 @@ pub(crate) struct Loaded<'a> {
 
 impl<'a> Loaded<'a> {
     pub fn new(gpu: &'a Gpu, kernels: &Kernels, profile: &Profile, program: &Program, batch: usize) -> Self {
-        let plan = Plan::new(program, profile, batch).unwrap();
+        Self::of(gpu, kernels, Plan::new(program, profile, batch).unwrap())
+    }
+
+    pub fn of(gpu: &'a Gpu, kernels: &Kernels, plan: Plan) -> Self {
         let memory = Memory::new(gpu, &Needs::of(&[&plan], 0)).unwrap();
         let replay = Replay::new(gpu, kernels, &plan, &memory, &memory.theta).unwrap();
         Loaded { gpu, plan, memory, replay }
@@ -93,8 +97,14 @@ impl<'a> Loaded<'a> {
 
     /// Uploads what the step reads, and runs it.
     pub fn step(&self, step: &StepContext) {
+        self.micro_step(step, false);
+    }
+
+    /// As [`Loaded::step`], with gradients added to those that are there where it does `accumulate`.
+    pub fn micro_step(&self, step: &StepContext, accumulate: bool) {
         upload(self.gpu, &self.plan, &self.memory, step);
-        let uniform = StepUniform::new(step.seed, step.step, step.valid_rows, step.row_weight);
+        let uniform = StepUniform::new(step.seed, step.step, step.valid_rows, step.row_weight)
+            .within_batch(step.first_row, accumulate);
         self.gpu.write_buffer(self.memory.uniforms.raw(), 0, bytemuck::bytes_of(&uniform)).unwrap();
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         self.replay.record(&mut encoder.begin_compute_pass(&Default::default()));

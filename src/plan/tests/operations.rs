@@ -5,7 +5,7 @@ use super::{data, gpu, random, relative_error, results_program, run};
 use crate::Result;
 use crate::graph::reference::StepContext;
 use crate::graph::{Dim, Element, Graph, Initial, Shape, TensorType, Var};
-use crate::plan::Program;
+use crate::plan::{Destination, Program};
 
 /// The operation's result from its float operands and its integer one.
 type Build = Box<dyn Fn(&mut Graph, &[Var], Option<Var>) -> Result<Var>>;
@@ -293,6 +293,17 @@ impl Case {
 
 fn dot(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
     a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| a * b).sum()
+}
+
+/// Every row's vjp as gradients of its operands.
+pub(super) fn gradient_programs() -> Vec<(String, Program, StepContext)> {
+    let program = |row: Row| -> Result<(String, Program, StepContext)> {
+        let mut case = case(&row)?;
+        let gradients = case.graph.vjp(&[(case.y, case.u)], &case.operands)?.into_iter().enumerate();
+        let outputs = gradients.map(|(i, gradient)| (gradient, Destination::Gradient(i))).collect();
+        Ok((row.name, Program { graph: case.graph, outputs }, case.step))
+    };
+    rows().into_iter().map(program).collect::<Result<_>>().unwrap()
 }
 
 /// Every row as a program for other tests: its name, its value, its vjp and the jvp of that as results, and what it

@@ -8,14 +8,14 @@ use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use proptest::test_runner::TestCaseError;
 
-use super::operations::programs;
+use super::operations::{gradient_programs, programs};
 use super::planning::{fail, for_random_programs};
 use super::samples::Sample;
 use crate::gpu::{AdapterClass, Profile};
-use crate::plan::Plan;
 use crate::plan::kernels::matmul::{
-    Epilogue, FIRST_EPILOGUE_BINDING, Layout, MatmulSpec, Operand, matmul_wgsl, tile_for,
+    Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulSpec, Operand, matmul_wgsl, tile_for,
 };
+use crate::plan::{Blueprint, Gradients, Plan};
 
 /// Every adapter that kernels are chosen for: (what it is, its profile).
 fn profiles() -> [(&'static str, Profile); 4] {
@@ -29,6 +29,9 @@ fn profiles() -> [(&'static str, Profile); 4] {
         ("software with subgroups of eight", eight),
     ]
 }
+
+/// All that a product may do with what its result held.
+const FORMER: [Former; 4] = [Former::Lost, Former::Continued, Former::ContinuedByStep, Former::AddedByStep];
 
 /// Whether naga takes `wgsl` and writes it in all three languages, without or with subgroup operations.
 fn translate(wgsl: &str, subgroups: bool) -> Result<(), String> {
@@ -110,14 +113,35 @@ fn kernels_of_every_operation_are_valid_for_vulkan_metal_and_dx12() {
 }
 
 #[test]
+fn kernels_that_accumulate_gradients_are_valid_for_vulkan_metal_and_dx12() {
+    let mut translated = Translated::new();
+    for (name, program, _) in gradient_programs() {
+        for (adapter, profile) in profiles() {
+            let plan = Blueprint::new(&program, &profile, Gradients::Accumulate).unwrap().plan(1).unwrap();
+            translate_all(&plan, profile.subgroups, &mut translated)
+                .unwrap_or_else(|message| panic!("{name} ({adapter}): {message}"));
+        }
+    }
+    translated.retain(|wgsl, _| wgsl.contains("step.accumulate != 0u"));
+    let labels: BTreeSet<&str> = translated.values().map(String::as_str).collect();
+    assert_eq!(labels, ["cross-entropy gradient", "map", "matmul", "scatter-add", "sum"].into());
+}
+
+#[test]
 fn kernels_of_random_programs_are_valid_for_vulkan_metal_and_dx12() {
     let translated = RefCell::new(Translated::new());
     for_random_programs(100, |genes| {
         let Sample { program, batch, .. } = genes.sample().map_err(fail)?;
         for (_, profile) in profiles() {
-            let plan = Plan::new(&program, &profile, batch).map_err(fail)?;
-            translate_all(&plan, profile.subgroups, &mut translated.borrow_mut())
-                .map_err(TestCaseError::fail)?;
+            for gradients in [Gradients::Overwrite, Gradients::Accumulate] {
+                let plan = match Blueprint::new(&program, &profile, gradients) {
+                    // Random numbers whose batch is not the outermost axis.
+                    Err(error) if error.to_string().contains("by micro-batches") => continue,
+                    blueprint => blueprint.and_then(|blueprint| blueprint.plan(batch)).map_err(fail)?,
+                };
+                translate_all(&plan, profile.subgroups, &mut translated.borrow_mut())
+                    .map_err(TestCaseError::fail)?;
+            }
         }
         Ok(())
     });
@@ -144,9 +168,9 @@ fn every_matmul_is_valid_for_vulkan_metal_and_dx12() {
         let tiles = sizes.map(|size| tile_for(&profile, size, size));
         for tile in &tiles[..if tiles[0] == tiles[1] { 1 } else { 2 }] {
             for (a, b) in operands.iter().flat_map(|a| operands.iter().map(move |b| (*a, *b))) {
-                for [store_vec4, accumulate] in [[false, false], [false, true], [true, false], [true, true]] {
+                for (former, store_vec4) in FORMER.into_iter().flat_map(|f| [(f, false), (f, true)]) {
                     for (extra, epilogue) in epilogues.iter().enumerate() {
-                        let spec = MatmulSpec { a, b, tile: *tile, store_vec4, accumulate };
+                        let spec = MatmulSpec { a, b, tile: *tile, store_vec4, former };
                         let wgsl = matmul_wgsl(&spec, step, epilogue, FIRST_EPILOGUE_BINDING + extra as u32);
                         let verdict = translate(&wgsl, profile.subgroups);
                         assert!(verdict.is_ok(), "{spec:?} ({adapter}): {verdict:?}\n{wgsl}");
@@ -157,5 +181,5 @@ fn every_matmul_is_valid_for_vulkan_metal_and_dx12() {
         }
     }
     // Two tiles for each kind of GPU, one for each of the software adapters.
-    assert_eq!(count, (2 + 2 + 1 + 1) * 16 * 4 * 2);
+    assert_eq!(count, (2 + 2 + 1 + 1) * 16 * 2 * FORMER.len() * 2);
 }

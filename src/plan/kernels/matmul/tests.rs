@@ -4,7 +4,9 @@ use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFl
 
 use super::*;
 
-const STEP: &str = "struct Step { seed: u32 }\n@group(0) @binding(0) var<uniform> step: Step;\n";
+const STEP: &str = "struct Step { accumulate: u32 }\n@group(0) @binding(0) var<uniform> step: Step;\n";
+
+const FORMER: [Former; 4] = [Former::Lost, Former::Continued, Former::ContinuedByStep, Former::AddedByStep];
 
 /// Every combination of layouts, vector reads, stores and accumulation for one tile.
 fn specs(tile: Tile) -> Vec<MatmulSpec> {
@@ -13,8 +15,8 @@ fn specs(tile: Tile) -> Vec<MatmulSpec> {
     let mut specs = Vec::new();
     for &a in &operands {
         for &b in &operands {
-            for (store_vec4, accumulate) in [(false, false), (false, true), (true, false), (true, true)] {
-                specs.push(MatmulSpec { a, b, tile, store_vec4, accumulate });
+            for former in FORMER {
+                specs.extend([false, true].map(|store_vec4| MatmulSpec { a, b, tile, store_vec4, former }));
             }
         }
     }
