@@ -6,26 +6,21 @@
 //!
 //! ```no_run
 //! use std::sync::atomic::AtomicBool;
-//! use downhill::{Event, Gpu, GpuOptions, Length, Optimizer, Resident, TrainOptions, Trainer, data};
+//! use downhill::{Event, Gpu, GpuOptions, Length, Optimizer, TrainOptions, Trainer, data};
 //!
 //! let gpu = Gpu::new(&GpuOptions::default())?;
 //! let digits = data::load(&"digits".parse()?, None, None, 0)?;
-//! let options = TrainOptions {
-//!     model: "mlp:64".parse()?,
-//!     loss: None,
-//!     optimizer: Optimizer::new("adam")?.with("lr", 1e-3)?,
-//!     batch: 128,
-//!     length: Length::Epochs(20),
-//!     seed: 1,
-//!     eval_every: 1,
-//!     log_every: 0,
-//!     resident: Resident::Auto,
-//! };
+//! let optimizer = Optimizer::new("adam")?.with("lr", 1e-3)?;
+//! let options = TrainOptions { length: Length::Epochs(20), ..TrainOptions::new("mlp:64".parse()?, optimizer) };
 //! let mut trainer = Trainer::new(&gpu, digits, options)?;
 //! println!("{} bytes of GPU memory", trainer.report().bytes.total);
 //! let never = AtomicBool::new(false);
-//! while let Event::Epoch(epoch) = trainer.next_event(&never)? {
-//!     println!("epoch {}: loss {:.3}", epoch.epoch, epoch.train_loss);
+//! loop {
+//!     match trainer.next_event(&never)? {
+//!         Event::Epoch(epoch) => println!("epoch {}: loss {:.3}", epoch.epoch, epoch.train_loss),
+//!         Event::Finished => break,
+//!         _ => {}
+//!     }
 //! }
 //! # Ok::<(), downhill::Error>(())
 //! ```
@@ -51,19 +46,20 @@ pub mod cli;
 pub use error::{Error, Result};
 pub use gpu::{
     AdapterChoice, AdapterClass, AdapterFeatures, AdapterLimits, AdapterReport, Budget, Gpu, GpuOptions,
-    LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, adapters,
+    LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, Survey, adapters,
 };
 pub use graph::{Array, Dim, Element, Graph, Initial, ParameterInfo, Shape, StepContext, TensorType, Var};
 pub use nn::{Activation, Initialisation, Layer, Loss, Mode, ModelSpec, linear, model_help};
 pub use optim::{Hyper, HyperKind, HyperRange, HyperValue, Optimizer, UPDATE_RULES, UpdateRule};
 pub use plan::memory::ByteCounts;
+pub use plan::{MemoryMap, PlacedTensor};
 #[cfg(feature = "cli")]
 pub use run::RunConfig;
 pub use run::{
     EpochMetrics, Record, Run, RunFolder, read_checkpoint, read_model, write_checkpoint, write_model,
 };
 pub use train::{
-    EpochRecord, Evaluation, Event, Length, NamedTensor, PlanReport, Predictions, Predictor, Resident,
-    Snapshot, StepRecord, TrainOptions, Trainer,
+    BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, Length, MemoryModel, NamedTensor, PlanReport,
+    Predictions, Predictor, Replan, Snapshot, StepRecord, TensorBytes, TrainOptions, Trainer,
 };
 pub use wgpu;

@@ -1,11 +1,14 @@
 //! What can be typed.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
+use super::bench::{WITHOUT_USE, WITHOUT_USE_FOR_BATCHES};
 use crate::run::{OptimizerSettings, RunConfig, RunFolder, Settings};
-use crate::{AdapterChoice, GpuOptions, Result};
+use crate::{AdapterChoice, Error, GpuOptions, Result};
 
 /// Trains neural networks on any Vulkan, Metal or DX12 GPU.
 #[derive(Parser)]
@@ -46,6 +49,8 @@ pub(super) enum Command {
     Devices,
     /// Train a model
     Train(Box<TrainArguments>),
+    /// Say what a run would take of memory, without running a step
+    Plan(Box<PlanArguments>),
     /// Measure a trained model on data with known targets
     Eval(EvalArguments),
     /// Print a trained model's answer for each row of data
@@ -75,15 +80,30 @@ pub(super) struct TrainArguments {
     pub print_config: bool,
 }
 
+#[derive(Args)]
+pub(super) struct PlanArguments {
+    /// A TOML file with settings, as for `train`
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(flatten)]
+    pub optimizer: OptimizerSettings,
+    /// Where the picture of the memory over a step goes
+    #[arg(long, value_name = "FILE", default_value = "memory.svg")]
+    pub svg: PathBuf,
+}
+
 #[derive(Subcommand)]
 pub(super) enum Bench {
     /// Steps and samples a second of one configuration, without evaluation
     Step(Box<BenchStepArguments>),
+    /// Batch size against memory, planned and measured, and samples a second
+    Batch(Box<BenchBatchArguments>),
 }
 
 #[derive(Args)]
 #[command(
-    mut_args(hidden_without_use),
+    mut_args(|argument| hidden(argument, &WITHOUT_USE)),
     mut_arg("steps", |argument| argument.help("Steps that are measured [default: 100]")),
 )]
 pub(super) struct BenchStepArguments {
@@ -96,8 +116,32 @@ pub(super) struct BenchStepArguments {
     pub warm_up: u64,
 }
 
-fn hidden_without_use(argument: clap::Arg) -> clap::Arg {
-    let hidden = super::bench::WITHOUT_USE.contains(&argument.get_id().as_str());
+#[derive(Args)]
+#[command(mut_args(|argument| hidden(argument, &WITHOUT_USE_FOR_BATCHES)))]
+pub(super) struct BenchBatchArguments {
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(flatten)]
+    pub optimizer: OptimizerSettings,
+    /// Batch sizes [default: 1, 2, 4 … and the largest that fits]
+    #[arg(long, value_name = "N,N…", value_delimiter = ',')]
+    pub sizes: Vec<usize>,
+    /// How often each size has its turn
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub rounds: u64,
+    /// Seconds of each turn, at least
+    #[arg(long, value_name = "X", default_value_t = 0.5)]
+    pub seconds: f64,
+    /// Write the table as a file of comma-separated values
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Draw memory and speed over the batch size
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+fn hidden(argument: clap::Arg, without_use: &[&str]) -> clap::Arg {
+    let hidden = without_use.contains(&argument.get_id().as_str());
     argument.hide(hidden)
 }
 
@@ -129,6 +173,19 @@ impl Global {
             ..GpuOptions::default()
         })
     }
+}
+
+/// The settings of the flags, and below them those of a file.
+pub(super) fn gathered(
+    file: Option<&Path>,
+    settings: &Settings,
+    optimizer: &OptimizerSettings,
+    global: &Global,
+) -> Result<Settings> {
+    let flags = Settings { optimizer: optimizer.table()?, ..settings.clone() }.over(global.settings());
+    let Some(path) = file else { return Ok(flags) };
+    let text = fs::read_to_string(path).map_err(|error| Error::read(path, error))?;
+    Ok(flags.over(Settings::from_toml(&text, &path.display().to_string())?))
 }
 
 /// The configuration that a run folder holds.

@@ -4,14 +4,19 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::arguments::{BenchStepArguments, Global};
+use super::arguments::{BenchStepArguments, Global, gathered};
 use super::output::{Ended, Output};
+use crate::data::Split;
 use crate::run::{RunConfig, Settings, given};
-use crate::train::Trainer;
+use crate::train::{Choice, MemoryModel, TrainOptions, Trainer};
 use crate::{Error, Gpu, Result};
 
 /// Settings of `train` that a measurement of steps has no use for.
 pub(super) const WITHOUT_USE: [&str; 5] = ["test", "epochs", "eval_every", "log_every", "out"];
+
+/// The same of a measurement of batch sizes.
+pub(super) const WITHOUT_USE_FOR_BATCHES: [&str; 8] =
+    ["test", "epochs", "steps", "eval_every", "log_every", "out", "batch", "micro_batch"];
 
 /// Steps that are measured unless `--steps` says otherwise.
 const STEPS: u64 = 100;
@@ -19,7 +24,11 @@ const STEPS: u64 = 100;
 /// Steps that are timed on the GPU itself, one by one; their median is told.
 const TIMED: usize = 9;
 
-/// Trains `--warm-up` steps and then `--steps` measured ones, on rows that are resident or streamed as in training.
+/// Turns in which the rows on the GPU and the uploaded ones are measured against each other.
+const TURNS: u64 = 5;
+
+/// Trains `--warm-up` steps and then `--steps` measured ones, on rows that are resident or streamed as in training;
+/// where they may be either and both fit, the two are measured in turns.
 pub(super) fn step(
     arguments: &BenchStepArguments,
     global: &Global,
@@ -30,27 +39,46 @@ pub(super) fn step(
     let mut split = config.load_data()?;
     split.test = None;
     let gpu = Gpu::new(&config.gpu_options())?;
-    let mut trainer = Trainer::new(&gpu, split, config.options.clone())?;
+    let mut trainer = Trainer::new(&gpu, split.clone(), config.options.clone())?;
     output.event("plan", trainer.report())?;
     trainer.run_steps(1)?;
     let first = began.elapsed().as_secs_f64();
-    trainer.run_steps(arguments.warm_up)?;
+    let measured = trainer.measured_bytes();
+    let mut streamed = streamed(&gpu, split, &config, &trainer)?;
+    for trainer in [Some(&mut trainer), streamed.as_mut()].into_iter().flatten() {
+        trainer.run_steps(arguments.warm_up)?;
+    }
     let steps = arguments.settings.steps.unwrap_or(STEPS);
-    let (start, waits) = (Instant::now(), trainer.waits());
-    trainer.run_steps(steps)?;
-    let seconds = start.elapsed().as_secs_f64();
-    let waits = trainer.waits() - waits;
-    let on_gpu = median((0..TIMED).map(|_| trainer.time_step()).collect::<Result<Option<Vec<f64>>>>()?);
+    let (mut seconds, mut streamed_seconds, waits) = (0.0, 0.0, trainer.device_waits());
+    for turn in 0..TURNS.min(steps) {
+        let share = steps * (turn + 1) / TURNS - steps * turn / TURNS;
+        seconds += timed(&mut trainer, share)?;
+        if let Some(streamed) = &mut streamed {
+            streamed_seconds += timed(streamed, share)?;
+        }
+    }
+    let waits = trainer.device_waits() - waits;
+    let on_gpu =
+        (0..TIMED).map(|_| trainer.time_step()).collect::<Result<Option<Vec<f64>>>>()?.and_then(median);
     let rate = steps as f64 / seconds;
+    let streamed_rate = streamed.as_ref().map(|_| steps as f64 / streamed_seconds);
     let report = trainer.report();
     let samples = rate * report.batch as f64;
     output.result(&format!(
-        "{}, batch {}, rows on the GPU: {}",
+        "{}, batch {} as {} × {}, rows on the GPU: {}",
         report.adapter,
         report.batch,
+        report.accumulate,
+        report.micro_batch,
         yes(report.resident)
     ))?;
     output.result(&format!("{rate:.2} steps/s, {samples:.0} samples/s, {:.3} ms a step", 1e3 / rate))?;
+    if let Some(streamed) = streamed_rate {
+        let part = 100.0 * streamed / rate;
+        output.result(&format!(
+            "{streamed:.2} steps/s with rows uploaded for every step, {part:.1} % of that"
+        ))?;
+    }
     if let Some(on_gpu) = on_gpu {
         output.result(&format!("{:.3} ms of a step are kernels on the adapter", 1e3 * on_gpu))?;
     }
@@ -62,29 +90,60 @@ pub(super) fn step(
             "seconds": seconds,
             "steps_per_second": rate,
             "samples_per_second": samples,
+            "resident": report.resident,
+            "streamed_steps_per_second": if report.resident { streamed_rate } else { Some(rate) },
             "gpu_seconds_per_step": on_gpu,
             "waits": waits,
+            "bound": trainer.bound(),
             "first_step_seconds": first,
             "planned_bytes": report.bytes.total,
-            "measured_bytes": trainer.measured_bytes(),
+            "measured_bytes": measured,
         }),
     )
 }
 
-fn configuration(arguments: &BenchStepArguments, global: &Global) -> Result<RunConfig> {
-    if let Some(name) = given(&arguments.settings).iter().find(|name| WITHOUT_USE.contains(&name.as_str())) {
-        let flag = format!("--{}", name.replace('_', "-"));
-        return Err(Error::setting(&flag, "has no meaning for `bench step`"));
-    }
-    let optimizer = arguments.optimizer.table()?;
-    let settings = Settings { optimizer, log_every: Some(0), ..arguments.settings.clone() };
-    RunConfig::resolve(&settings.over(global.settings()))
+/// Seconds of `steps` steps.
+fn timed(trainer: &mut Trainer, steps: u64) -> Result<f64> {
+    let start = Instant::now();
+    trainer.run_steps(steps)?;
+    Ok(start.elapsed().as_secs_f64())
 }
 
-fn median(seconds: Option<Vec<f64>>) -> Option<f64> {
-    let mut seconds = seconds?;
-    seconds.sort_by(f64::total_cmp);
-    seconds.get(seconds.len() / 2).copied()
+/// The same run with uploaded rows, where they live on the GPU only because that fits, and both fit together.
+fn streamed(gpu: &Gpu, split: Split, config: &RunConfig, resident: &Trainer) -> Result<Option<Trainer>> {
+    if config.options.resident != Choice::Auto || !resident.report().resident {
+        return Ok(None);
+    }
+    let options = TrainOptions { resident: Choice::No, ..config.options.clone() };
+    let model = MemoryModel::new(&split, &options, gpu.profile())?;
+    let left = gpu.budget().bytes.saturating_sub(resident.report().bytes.total);
+    if model.bytes(resident.report().micro_batch)?.total > left {
+        return Ok(None);
+    }
+    Trainer::new(gpu, split, options).map(Some)
+}
+
+fn configuration(arguments: &BenchStepArguments, global: &Global) -> Result<RunConfig> {
+    refuse_without_use("bench step", &arguments.settings, &WITHOUT_USE)?;
+    let settings = gathered(None, &arguments.settings, &arguments.optimizer, global)?;
+    RunConfig::resolve(&Settings { log_every: Some(0), ..settings })
+}
+
+/// Errors where a setting was given that `command` has no use for.
+pub(super) fn refuse_without_use(command: &str, settings: &Settings, without_use: &[&str]) -> Result<()> {
+    match given(settings).iter().find(|name| without_use.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let flag = format!("--{}", name.replace('_', "-"));
+            Err(Error::setting(&flag, format!("has no meaning for `{command}`")))
+        }
+    }
+}
+
+/// The middle of `values`, the upper one of two; none of none.
+pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
 
 fn yes(flag: bool) -> &'static str {

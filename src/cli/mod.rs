@@ -1,10 +1,13 @@
 //! The command line: what was typed, the library calls that it means, and what comes back as text or JSON lines.
 
 mod arguments;
+mod batch_chart;
 mod bench;
+mod bench_batch;
 mod devices;
 mod evaluate;
 mod output;
+mod plan;
 mod progress;
 mod train;
 
@@ -36,9 +39,11 @@ fn run(arguments: &Arguments, began: Instant) -> u8 {
     let ended = match &arguments.command {
         Command::Devices => devices::devices(arguments.global.adapter.as_deref(), &output),
         Command::Train(arguments) => train::train(arguments, global, &output),
+        Command::Plan(arguments) => plan::plan(arguments, global, &output),
         Command::Eval(arguments) => evaluate::evaluate(arguments, global, &output),
         Command::Predict(arguments) => evaluate::predict(arguments, global, &output),
         Command::Bench(Bench::Step(arguments)) => bench::step(arguments, global, &output, began),
+        Command::Bench(Bench::Batch(arguments)) => bench_batch::batch(arguments, global, &output),
     };
     match ended {
         Ok(()) | Err(Stop::ClosedPipe) => 0,

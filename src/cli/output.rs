@@ -70,6 +70,13 @@ impl Output {
         }
     }
 
+    /// A line on standard error about something that the user should know.
+    pub fn warn(&self, text: &str) {
+        if !self.quiet {
+            complain(text);
+        }
+    }
+
     /// Says what failed; returns the exit code.
     pub fn failed(&self, message: &str, code: u8) -> u8 {
         let message = one_line(message);

@@ -1,6 +1,5 @@
 //! `downhill train`: from settings to a run, and what is said while it goes.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,17 +7,19 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::arguments::{Global, TrainArguments, stored_config};
+use super::arguments::{Global, TrainArguments, gathered, stored_config};
 use super::output::{Ended, INTERRUPTED, Output, Stop};
+use super::plan::described;
 use super::progress::{Progress, metric};
 use crate::gpu::format_bytes;
 use crate::nn::model_help;
 use crate::run::{EpochMetrics, Record, Run, RunConfig, RunFolder, Settings, given, read_checkpoint};
-use crate::train::{Event, Length, PlanReport, Trainer};
+use crate::train::{BatchSize, Event, Length, Trainer};
 use crate::{Error, Gpu, Result};
 
-/// Settings that a resumed run may be given: they do not change what it computes.
-const RESUMABLE: [&str; 5] = ["epochs", "steps", "log_every", "adapter", "memory_limit"];
+/// Settings that a resumed run may be given: they do not change what it computes, but by rounding.
+const RESUMABLE: [&str; 8] =
+    ["epochs", "steps", "log_every", "adapter", "memory_limit", "micro_batch", "recompute", "resident"];
 
 /// A run that was checked as far as it can be without a device.
 struct Prepared {
@@ -49,7 +50,9 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
     let gpu = Gpu::new(&config.gpu_options())?;
     let trainer = Trainer::new(&gpu, split, config.options.clone())?;
     output.event("plan", trainer.report())?;
-    explain(trainer.report(), &gpu, output);
+    described(trainer.report(), &gpu.budget().source).iter().for_each(|line| output.explain(line));
+    // The folder says the batch that was found, so that the run can be resumed where another one would be.
+    config.options.batch = BatchSize::Rows(trainer.report().batch);
     let toml = config.to_toml()?;
     let mut run = match start {
         Start::New { path, overwrite } => {
@@ -85,6 +88,17 @@ fn follow(run: &mut Run, interrupted: &AtomicBool, output: &Output) -> Ended {
         }
         match event {
             Event::Step(_) | Event::Epoch(_) => {}
+            Event::Replanned(replan) => {
+                output.event("plan", &replan.report)?;
+                output.warn(&format!(
+                    "memory ran out after step {} ({}); going on with {} × {} rows in {}",
+                    replan.step,
+                    replan.reason,
+                    replan.report.accumulate,
+                    replan.report.micro_batch,
+                    format_bytes(replan.report.bytes.total)
+                ));
+            }
             Event::Finished => return Ok(()),
             Event::Interrupted => {
                 let folder = shell_word(run.folder().path());
@@ -114,6 +128,7 @@ fn finish(run: &Run, began: Instant, output: &Output) -> Ended {
         "train_loss": last.map(|epoch| epoch.train_loss),
         "planned_bytes": run.trainer().report().bytes.total,
         "measured_bytes": run.trainer().measured_bytes(),
+        "driver_bytes": run.trainer().driver_bytes(),
         "out": folder.path().display().to_string(),
     });
     let found = |of: fn(&EpochMetrics) -> Option<f64>| last.and_then(of);
@@ -142,18 +157,11 @@ fn finish(run: &Run, began: Instant, output: &Output) -> Ended {
 }
 
 fn prepare(arguments: &TrainArguments, global: &Global) -> Result<Prepared> {
-    let optimizer = arguments.optimizer.table()?;
-    let flags = Settings { optimizer, ..arguments.settings.clone() }.over(global.settings());
+    let file = arguments.file.as_deref();
+    let settings = gathered(file, &arguments.settings, &arguments.optimizer, global)?;
     if let Some(path) = &arguments.resume {
-        return prepare_resumed(path, arguments, flags);
+        return prepare_resumed(path, arguments, settings);
     }
-    let settings = match &arguments.file {
-        None => flags,
-        Some(path) => {
-            let text = fs::read_to_string(path).map_err(|error| Error::read(path, error))?;
-            flags.over(Settings::from_toml(&text, &path.display().to_string())?)
-        }
-    };
     let config = RunConfig::resolve(&settings)?;
     if let (Some(out), false) = (&settings.out, arguments.print_config) {
         RunFolder::check(out, arguments.overwrite)?;
@@ -198,36 +206,6 @@ fn watch_interrupts() -> Arc<AtomicBool> {
         log::warn!("Ctrl-C cannot be caught: {error}");
     }
     interrupted
-}
-
-/// What the run will take, for `-v`.
-fn explain(report: &PlanReport, gpu: &Gpu, output: &Output) {
-    let bytes = &report.bytes;
-    let roles = [
-        ("theta", bytes.theta),
-        ("gradient", bytes.gradient),
-        ("optimizer state", bytes.state),
-        ("activations", bytes.activations),
-        ("data", bytes.data),
-        ("staging", bytes.staging),
-        ("other", bytes.other),
-        ("all", bytes.total),
-    ];
-    let budget = gpu.budget();
-    output.explain(&format!("adapter: {}", report.adapter));
-    output.explain(&format!("budget: {} ({})", format_bytes(budget.bytes), budget.source));
-    output.explain(&format!(
-        "batch: {} rows as {} × {}; {} for one row more; {} parameters; rows on the GPU: {}",
-        report.batch,
-        report.accumulate,
-        report.micro_batch,
-        format_bytes(report.bytes_per_sample),
-        report.parameters,
-        if report.resident { "yes" } else { "no" },
-    ));
-    for (role, bytes) in roles {
-        output.explain(&format!("  {role:16} {:>12}", format_bytes(bytes)));
-    }
 }
 
 fn list_models(output: &Output) -> Ended {

@@ -69,6 +69,8 @@ pub(crate) struct Batch {
     pub rows: usize,
     /// Rows of the whole batch that this is a part of: what the update averages over.
     pub batch_rows: usize,
+    /// Rows of that batch before these.
+    pub first_row: usize,
     /// Whether the batch is complete with this micro-batch.
     pub ends_batch: bool,
     /// Whether the epoch is complete with this micro-batch.
@@ -153,6 +155,7 @@ impl Stream {
                 position: start,
                 rows: 0,
                 batch_rows: 0,
+                first_row: 0,
                 ends_batch: false,
                 ends_epoch: false,
             });
@@ -262,6 +265,7 @@ impl Worker {
                     slot.position = position;
                     slot.rows = part.len();
                     slot.batch_rows = whole.len();
+                    slot.first_row = part.start - whole.start;
                     slot.ends_batch = part.end == whole.end;
                     slot.ends_epoch = part.end == rows;
                     let filled = self.fill(&mut slot, part);

@@ -14,7 +14,8 @@ use super::transfer::Transfers;
 use crate::{Error, Result};
 
 /// Features that a device gets where its adapter has them; none is needed.
-const USEFUL: Features = Features::TIMESTAMP_QUERY.union(Features::SHADER_F16).union(Features::SUBGROUP);
+pub(super) const USEFUL: Features =
+    Features::TIMESTAMP_QUERY.union(Features::SHADER_F16).union(Features::SUBGROUP);
 
 /// How to open a device.
 #[derive(Clone, Debug, Default)]

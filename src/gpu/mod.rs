@@ -13,6 +13,7 @@ mod memory;
 mod profile;
 mod readback;
 mod staging;
+mod survey;
 mod timer;
 mod transfer;
 
@@ -23,6 +24,7 @@ pub use adapter::{AdapterChoice, AdapterFeatures, AdapterLimits, AdapterReport, 
 pub use device::{Gpu, GpuOptions};
 pub use memory::{Budget, MemoryHeap, MemoryLimit};
 pub use profile::{AdapterClass, LimitOverrides, Profile};
+pub use survey::Survey;
 
 #[cfg(feature = "cli")]
 pub(crate) use adapter::listed as listed_adapters;

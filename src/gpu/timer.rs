@@ -34,7 +34,7 @@ impl GpuTimer {
                 count,
             })
         })?;
-        let resolved = gpu.buffer("timer", u64::from(count) * TIMESTAMP, BufferUse::Timestamps)?;
+        let resolved = gpu.buffer("timer", Self::bytes(passes), BufferUse::Timestamps)?;
         Ok(Some(Self { gpu: gpu.clone(), queries, resolved, passes }))
     }
 
@@ -52,18 +52,18 @@ impl GpuTimer {
         encoder.resolve_query_set(&self.queries, 0..2 * self.passes, self.resolved.raw(), 0);
     }
 
-    /// Nanoseconds of each pass. Waits for what was submitted.
+    /// When each pass began and ended, in nanoseconds since some moment. Waits for what was submitted.
     ///
     /// Errors: [`Error::Device`](crate::Error::Device).
-    pub(crate) fn nanoseconds(&self) -> Result<Vec<f64>> {
+    pub(crate) fn nanoseconds(&self) -> Result<Vec<[f64; 2]>> {
         let bytes = self.gpu.read_buffer(self.resolved.raw(), 0..self.resolved.bytes())?;
         let period = f64::from(self.gpu.queue().get_timestamp_period());
         let passes: &[[[u8; 8]; 2]] = bytemuck::cast_slice(&bytes);
-        let nanoseconds = passes.iter().map(|pass| {
-            let [begin, end] = pass.map(u64::from_ne_bytes);
-            // Counters of some drivers wrap, or stand still over a short pass: no huge time may come of it.
-            end.saturating_sub(begin) as f64 * period
-        });
-        Ok(nanoseconds.collect())
+        Ok(passes.iter().map(|pass| pass.map(|ticks| u64::from_ne_bytes(ticks) as f64 * period)).collect())
+    }
+
+    /// Bytes of the buffer of a timer for `passes` passes.
+    pub(crate) fn bytes(passes: u32) -> u64 {
+        2 * u64::from(passes) * TIMESTAMP
     }
 }

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Write`]; the old file is then untouched, and nothing lies beside it.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let partial = partial(path);
     let written = write_through(&partial, bytes).and_then(|()| fs::rename(&partial, path));
     if let Err(error) = written {

@@ -9,17 +9,17 @@ use crate::data::{DataSpec, Schema, Split, TestSpec, load_as};
 use crate::graph::{Dim, Graph};
 use crate::nn::{Loss, Mode, ModelSpec};
 use crate::optim::{HyperValue, Optimizer};
-use crate::train::{Length, TrainOptions};
+use crate::train::{BatchSize, Choice, Length, TrainOptions};
 use crate::{AdapterChoice, Error, GpuOptions, MemoryLimit, Result};
 
 const MODEL: &str = "mlp:128";
 const OPTIMIZER: &str = "adam";
-const BATCH: u64 = 128;
+const BATCH: &str = "128";
+const AUTO: &str = "auto";
 const EPOCHS: u64 = 10;
 const SEED: u64 = 0;
 const EVAL_EVERY: u64 = 1;
 const LOG_EVERY: u64 = 100;
-const RESIDENT: &str = "auto";
 
 /// All that a run is asked to do.
 #[derive(Clone, Debug)]
@@ -70,12 +70,14 @@ impl RunConfig {
             model: settings.model.as_deref().unwrap_or(MODEL).parse::<ModelSpec>()?,
             loss,
             optimizer: optimizer(settings.optimizer.as_ref())?,
-            batch: count("batch", settings.batch.unwrap_or(BATCH))? as usize,
+            batch: size("batch", settings.batch.as_deref().unwrap_or(BATCH))?,
+            micro_batch: size("micro-batch", settings.micro_batch.as_deref().unwrap_or(AUTO))?,
+            recompute: Choice::parse("recompute", settings.recompute.as_deref().unwrap_or(AUTO))?,
             length: length(settings)?,
             seed: settings.seed.unwrap_or(SEED),
             eval_every: count("eval_every", settings.eval_every.unwrap_or(EVAL_EVERY))?,
             log_every: settings.log_every.unwrap_or(LOG_EVERY),
-            resident: settings.resident.as_deref().unwrap_or(RESIDENT).parse()?,
+            resident: Choice::parse("resident", settings.resident.as_deref().unwrap_or(AUTO))?,
         };
         let test = settings.test.as_deref().map(str::parse::<TestSpec>).transpose()?;
         Ok(RunConfig {
@@ -106,7 +108,9 @@ impl RunConfig {
             target: self.target.clone(),
             model: Some(options.model.to_string()),
             loss: options.loss.map(|loss| loss.to_string()),
-            batch: Some(options.batch as u64),
+            batch: Some(options.batch.to_string()),
+            micro_batch: Some(options.micro_batch.to_string()),
+            recompute: Some(options.recompute.to_string()),
             epochs,
             steps,
             seed: Some(options.seed),
@@ -159,6 +163,10 @@ fn check_model(model: &ModelSpec, schema: &Schema) -> Result<()> {
     let mut graph = Graph::new();
     let features = graph.input("features", [Dim::BATCH, Dim::Fixed(schema.features())])?;
     model.build(&mut graph, features, schema.task.outputs(), Mode::Train).map(drop)
+}
+
+fn size(name: &str, text: &str) -> Result<BatchSize> {
+    text.parse().map_err(|message: String| Error::setting(name, message))
 }
 
 /// A count of 1 to 2³²−1: more is a slip of the keyboard, and products of two of them still fit.

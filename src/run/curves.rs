@@ -159,6 +159,7 @@ mod tests {
             test_accuracy,
             test_rmse: None,
             samples_per_second: 1.0,
+            bound: crate::train::Bound::Compute,
             seconds: 1.0,
         }
     }

@@ -11,6 +11,7 @@ use crate::{Error, Result};
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const CURVES: &str = "curves.svg";
+const MEMORY: &str = "memory.svg";
 const MODEL: &str = "model.safetensors";
 const CHECKPOINT: &str = "checkpoint/latest.safetensors";
 
@@ -18,7 +19,7 @@ const CHECKPOINT: &str = "checkpoint/latest.safetensors";
 const LOCK: &str = "checkpoint/lock";
 
 /// All that a run writes; nothing else in its folder is ever removed.
-const FILES: [&str; 5] = [CONFIG, METRICS, CURVES, MODEL, CHECKPOINT];
+const FILES: [&str; 6] = [CONFIG, METRICS, CURVES, MEMORY, MODEL, CHECKPOINT];
 
 /// The folder of a run.
 #[derive(Clone, Debug)]
@@ -37,7 +38,9 @@ impl RunFolder {
         if path.exists() && !path.is_dir() {
             return Err(Error::run(path, "is a file, not a folder to write a run to"));
         }
-        if !overwrite && FILES.iter().any(|file| path.join(file).exists()) {
+        // The picture of the memory alone is what `plan` leaves behind.
+        let tells = |file: &str| file != MEMORY && path.join(file).exists();
+        if !overwrite && FILES.iter().any(|file| tells(file)) {
             let message = "holds a run already; --resume it, --overwrite it or choose another --out";
             return Err(Error::run(path, message));
         }
@@ -129,6 +132,11 @@ impl RunFolder {
     /// `curves.svg`.
     pub fn curves_path(&self) -> PathBuf {
         self.path.join(CURVES)
+    }
+
+    /// `memory.svg`.
+    pub fn memory_path(&self) -> PathBuf {
+        self.path.join(MEMORY)
     }
 
     /// `model.safetensors`.

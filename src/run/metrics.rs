@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::atomic;
-use crate::train::{EpochRecord, Event, StepRecord};
+use crate::train::{Bound, EpochRecord, Event, StepRecord};
 use crate::{Error, Result};
 
 /// One line of `metrics.jsonl`.
@@ -42,6 +42,8 @@ pub struct EpochMetrics {
     pub test_rmse: Option<f64>,
     /// Training rows a second, evaluation not counted.
     pub samples_per_second: f64,
+    /// What bounded that.
+    pub bound: Bound,
     /// Seconds of training and evaluation since the process began to train.
     pub seconds: f64,
 }
@@ -56,6 +58,7 @@ impl From<&EpochRecord> for EpochMetrics {
             test_accuracy: record.test.and_then(|test| test.accuracy),
             test_rmse: record.test.and_then(|test| test.rmse),
             samples_per_second: record.samples_per_second,
+            bound: record.bound,
             seconds: record.seconds,
         }
     }
@@ -67,7 +70,7 @@ impl Record {
         match event {
             Event::Step(step) => Some(Record::Step(*step)),
             Event::Epoch(epoch) => Some(Record::Epoch(epoch.into())),
-            Event::Interrupted | Event::Finished => None,
+            Event::Replanned(_) | Event::Interrupted | Event::Finished => None,
         }
     }
 }

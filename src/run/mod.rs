@@ -17,6 +17,8 @@ mod settings;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "cli")]
+pub(crate) use atomic::write as write_atomically;
 pub use checkpoint::{read_checkpoint, read_model, write_checkpoint, write_model};
 #[cfg(feature = "cli")]
 pub use config::RunConfig;
@@ -51,7 +53,9 @@ impl Run {
     pub fn start(trainer: Trainer, folder: RunFolder) -> Result<Self> {
         let folder = folder.locked()?;
         let metrics = Metrics::create(&folder.metrics_path())?;
-        Ok(Run { trainer, folder, metrics, saved: None, drawn: None })
+        let mut run = Run { trainer, folder, metrics, saved: None, drawn: None };
+        run.draw_memory()?;
+        Ok(run)
     }
 
     /// A run from its checkpoint, or from its first step where it was ended before it had one. `trainer` is new
@@ -74,7 +78,9 @@ impl Run {
             (saved, epochs) = (Some(snapshot.step), snapshot.epoch);
         }
         let metrics = Metrics::resume(&folder.metrics_path(), saved.unwrap_or(0), epochs)?;
-        Ok(Run { trainer, folder, metrics, saved, drawn: None })
+        let mut run = Run { trainer, folder, metrics, saved, drawn: None };
+        run.draw_memory()?;
+        Ok(run)
     }
 
     /// Trains until there is something to say, which the folder then holds already. After
@@ -83,7 +89,11 @@ impl Run {
     /// # Errors
     /// As [`Trainer::next_event`]; [`Error::Write`] where the disk is full: what stood there still does.
     pub fn next_event(&mut self, interrupted: &AtomicBool) -> Result<Event> {
-        self.advance(interrupted).map_err(|error| self.explain(error))
+        let event = self.advance(interrupted);
+        if let Err(Error::OutOfMemory(_)) = &event {
+            self.save_checkpoint()?;
+        }
+        event.map_err(|error| self.explain(error))
     }
 
     fn advance(&mut self, interrupted: &AtomicBool) -> Result<Event> {
@@ -103,6 +113,7 @@ impl Run {
                 self.save()?;
                 self.draw()?;
             }
+            Event::Replanned(_) => self.draw_memory()?,
             Event::Step(_) => {}
         }
         Ok(event)
@@ -130,12 +141,17 @@ impl Run {
 
     /// Checkpoint and model of the same step.
     fn save(&mut self) -> Result<()> {
+        self.save_checkpoint()?;
+        write_model(&self.folder.model_path(), &self.trainer.parameters()?)
+    }
+
+    fn save_checkpoint(&mut self) -> Result<()> {
         let snapshot = self.trainer.snapshot()?;
         if self.saved != Some(snapshot.step) {
             write_checkpoint(&self.folder.checkpoint_path(), &snapshot)?;
             self.saved = Some(snapshot.step);
         }
-        write_model(&self.folder.model_path(), &self.trainer.parameters()?)
+        Ok(())
     }
 
     fn draw(&mut self) -> Result<()> {
@@ -145,15 +161,35 @@ impl Run {
         Ok(())
     }
 
-    /// Says where the last good parameters are when the run has none any more.
+    /// Draws who holds which memory over a step; needed anew where the run is planned anew.
+    fn draw_memory(&mut self) -> Result<()> {
+        #[cfg(feature = "cli")]
+        draw_memory(&self.folder.memory_path(), &self.trainer.memory_map()?, self.trainer.report())?;
+        Ok(())
+    }
+
+    /// Says where the last good parameters are when the run has none any more, or no memory for them.
     fn explain(&self, error: Error) -> Error {
-        let Error::Diverged(message) = error else { return error };
         let rescue = match self.saved {
             None => "there is no checkpoint yet".to_owned(),
             Some(step) => {
                 format!("{} holds step {step}, the last good one", self.folder.checkpoint_path().display())
             }
         };
-        Error::Diverged(format!("{message}; {rescue}"))
+        match error {
+            Error::Diverged(message) => Error::Diverged(format!("{message}; {rescue}")),
+            Error::OutOfMemory(message) => Error::OutOfMemory(format!("{message}; {rescue}")),
+            other => other,
+        }
     }
+}
+
+/// SHIM
+#[cfg(feature = "cli")]
+pub(crate) fn draw_memory(
+    _: &std::path::Path,
+    _: &crate::plan::MemoryMap,
+    _: &crate::train::PlanReport,
+) -> Result<()> {
+    Ok(())
 }

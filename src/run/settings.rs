@@ -32,9 +32,18 @@ pub(crate) struct Settings {
     /// What is minimised: `cross-entropy` for classes, `mse` for numbers [default: by the target]
     #[arg(long, value_name = "NAME")]
     pub loss: Option<String>,
-    /// Rows that one update averages over [default: 128]
-    #[arg(long, value_name = "N")]
-    pub batch: Option<u64>,
+    /// Rows that one update averages over: a number, or `auto` for as many as fit, or fewer if as fast [default: 128]
+    #[arg(long, value_name = "N|auto")]
+    #[serde(default, with = "number_or_word")]
+    pub batch: Option<String>,
+    /// Rows computed at once; a batch of more is done in parts whose gradients add up [default: auto, what fits]
+    #[arg(long, value_name = "N|auto")]
+    #[serde(default, with = "number_or_word")]
+    pub micro_batch: Option<String>,
+    /// Whether activations are made again in the backward pass, to save memory: `auto` (where the batch does not fit),
+    /// `yes` or `no` [default: auto]
+    #[arg(long, value_name = "WHEN")]
+    pub recompute: Option<String>,
     /// Passes over the training rows [default: 10]
     #[arg(long, value_name = "N", conflicts_with = "steps")]
     pub epochs: Option<u64>,
@@ -170,6 +179,8 @@ impl Settings {
             model: self.model.or(below.model),
             loss: self.loss.or(below.loss),
             batch: self.batch.or(below.batch),
+            micro_batch: self.micro_batch.or(below.micro_batch),
+            recompute: self.recompute.or(below.recompute),
             epochs: length.0,
             steps: length.1,
             seed: self.seed.or(below.seed),
@@ -186,6 +197,34 @@ impl Settings {
 
     fn keys() -> Vec<String> {
         given_or_not(&Settings::default()).into_iter().map(|(name, _)| name).collect()
+    }
+}
+
+/// A setting that files write as a number or as a word, kept as the flag's text.
+mod number_or_word {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged, expecting = "must be a number or a word")]
+    enum Written {
+        Number(i64),
+        Word(String),
+    }
+
+    pub fn serialize<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = text.as_ref().map(|text| match text.parse() {
+            Ok(number) => Written::Number(number),
+            Err(_) => Written::Word(text.clone()),
+        });
+        written.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+        let written = Option::<Written>::deserialize(deserializer)?;
+        Ok(written.map(|written| match written {
+            Written::Number(number) => number.to_string(),
+            Written::Word(word) => word,
+        }))
     }
 }
 

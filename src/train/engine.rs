@@ -4,9 +4,11 @@
 //! optimizer's, and copies its results into a ring on the GPU that is read back every [`HISTORY`] steps. After
 //! construction it makes no buffer, bind group or pipeline, and waits only for the staging slot of three steps ago.
 
+use std::time::{Duration, Instant};
+
 use crate::gpu::{
     BindingKind, Buffer, BufferUse, Gpu, GpuTimer, KernelSource, Kernels, Patience, ReadbackRing,
-    STAGING_SLOTS, StagedCopy, StagingRing,
+    STAGING_SLOTS, StagedCopy, StagingRing, TRANSFER_BYTES,
 };
 use crate::optim::Optimizer;
 use crate::plan::memory::{ALIGNMENT, Needs, UNIFORM_BYTES, result_offsets};
@@ -51,10 +53,28 @@ pub(super) struct Engine {
     staging: StagingRing,
     history: Buffer,
     readback: ReadbackRing,
-    /// Times the passes while steps are being measured, where the device can.
+    /// Times a step, where the device can.
     timer: Option<GpuTimer>,
-    /// Steps in the history that are not on their way to the host yet: the first one's number, and how many.
-    pending: (u64, u64),
+    /// Whether the next step is to be timed, and whether one was whose times were not asked for.
+    timing: bool,
+    has_times: bool,
+    /// Replays so far, and how many of the last ones have results that are not on their way to the host yet.
+    replays: u64,
+    pending: u64,
+}
+
+/// The passes of a step that is timed.
+const BEFORE_COPIES: u32 = 0;
+const KERNELS: u32 = 1;
+const TIMED_PASSES: u32 = 2;
+
+/// Seconds of a step on the device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StepTimes {
+    /// Copies out of the staging slot.
+    pub upload: f64,
+    /// All kernels.
+    pub compute: f64,
 }
 
 /// What one step of a plan does.
@@ -79,8 +99,10 @@ pub(super) fn needs(plans: &[&Plan], optimizer: Option<&Optimizer>, upload_bytes
     });
     let mut needs = Needs::of(plans, state_vectors);
     let (staging, history) = transfer_bytes(upload_bytes);
-    needs.staging = staging;
+    needs.staging = staging + TRANSFER_BYTES;
     needs.other = history;
+    // Counted even where the device has no timestamps, and then no timer.
+    needs.other += GpuTimer::bytes(TIMED_PASSES);
     if optimizer.is_some() {
         needs.other += needs.shards.len() as u64 * ALIGNMENT;
     }
@@ -97,6 +119,7 @@ impl Engine {
         optimizer: Option<&Optimizer>,
         upload_bytes: u64,
     ) -> Result<Self> {
+        gpu.prepare_transfers()?;
         let memory = Memory::new(gpu, needs)?;
         let kernels = Kernels::new(gpu);
         let update = optimizer.map(|optimizer| Update::new(gpu, &kernels, &memory, optimizer)).transpose()?;
@@ -118,8 +141,11 @@ impl Engine {
             staging: StagingRing::new(gpu, "staging", slot, STAGING_SLOTS)?,
             history: gpu.buffer("results", HISTORY * RECORD_BYTES, BufferUse::Storage)?,
             readback: ReadbackRing::new(gpu, "staging", HISTORY * RECORD_BYTES, READBACKS)?,
-            timer: None,
-            pending: (0, 0),
+            timer: GpuTimer::new(gpu, TIMED_PASSES)?,
+            timing: false,
+            has_times: false,
+            replays: 0,
+            pending: 0,
         })
     }
 
@@ -127,9 +153,12 @@ impl Engine {
         &self.parts[part].plan
     }
 
-    /// Submits one replay of a plan; its results go into the history under `tag`, which counts up by one.
-    pub fn step(&mut self, part: usize, tag: u64, inputs: &StepInputs) -> Result<()> {
+    /// Submits one replay of a plan; its results go into the history. Returns how long it waited for the staging slot
+    /// of three replays ago.
+    pub fn step(&mut self, part: usize, inputs: &StepInputs) -> Result<Duration> {
+        let (began, waits) = (Instant::now(), self.staging.waits());
         let mut slot = self.staging.acquire()?;
+        let waited = if self.staging.waits() > waits { began.elapsed() } else { Duration::ZERO };
         slot.write(0, bytemuck::bytes_of(&inputs.uniform))?;
         if let (Some((number, rate)), Some(update)) = (inputs.update, &self.update) {
             slot.write(ALIGNMENT as usize, bytemuck::cast_slice(&update.optimizer.scalars(number, rate)))?;
@@ -146,41 +175,48 @@ impl Engine {
             from += (bytes.len() as u64).next_multiple_of(4);
         }
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        let timer = self.timer.as_ref().filter(|_| std::mem::take(&mut self.timing));
+        let descriptor = |pass| wgpu::ComputePassDescriptor {
+            label: None,
+            timestamp_writes: timer.map(|timer| timer.writes(pass)),
+        };
+        if timer.is_some() {
+            // Timestamps stand at the borders of passes, so an empty one tells when the copies begin.
+            drop(encoder.begin_compute_pass(&descriptor(BEFORE_COPIES)));
+        }
         self.staging.record(slot, &mut encoder, copies);
         let part = &self.parts[part];
         {
-            let timestamp_writes = self.timer.as_ref().map(|timer| timer.writes(0));
-            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
-            let mut pass = encoder.begin_compute_pass(&descriptor);
+            let mut pass = encoder.begin_compute_pass(&descriptor(KERNELS));
             part.replay.record(&mut pass);
             if let (Some(_), Some(update)) = (inputs.update, &self.update) {
                 record(&update.launches, &mut pass);
             }
         }
-        if let Some(timer) = &self.timer {
+        if let Some(timer) = timer {
+            self.has_times = true;
             timer.resolve(&mut encoder);
         }
-        let row = (tag % HISTORY) * RECORD_BYTES;
+        let row = (self.replays % HISTORY) * RECORD_BYTES;
         for (number, &at) in part.results.iter().take(RESULTS as usize).enumerate() {
             let (results, history) = (self.memory.results.raw(), self.history.raw());
             encoder.copy_buffer_to_buffer(results, at, history, row + 4 * number as u64, 4);
         }
         let submission = self.gpu.submit(encoder);
         self.staging.submitted(&submission);
-        let (first, count) = self.pending;
-        self.pending = if count == 0 { (tag, 1) } else { (first, count + 1) };
-        Ok(())
+        self.replays += 1;
+        self.pending += 1;
+        Ok(waited)
     }
 
     /// Whether the history must be fetched before another step, lest it is overwritten.
     pub fn history_is_full(&self) -> bool {
-        let (first, count) = self.pending;
-        count > 0 && (first + count).is_multiple_of(HISTORY)
+        self.pending > 0 && self.replays.is_multiple_of(HISTORY)
     }
 
     /// Sends the history on its way to the host.
     pub fn fetch_history(&mut self) -> Result<()> {
-        let (first, count) = std::mem::take(&mut self.pending);
+        let count = std::mem::take(&mut self.pending);
         if count == 0 {
             return Ok(());
         }
@@ -191,6 +227,7 @@ impl Engine {
             });
         }
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        let first = self.replays - count;
         let at = (first % HISTORY) * RECORD_BYTES;
         self.readback.record(&mut encoder, self.history.raw(), at, count * RECORD_BYTES, first)?;
         let submission = self.gpu.submit(encoder);
@@ -198,16 +235,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Hands every step's results that have arrived to `take`, with the step's tag, oldest first.
+    /// Hands the results of every replay that have arrived to `take`, oldest first.
     pub fn collect(
         &mut self,
         patience: Patience,
-        mut take: impl FnMut(u64, [f32; RESULTS as usize]),
+        mut take: impl FnMut([f32; RESULTS as usize]),
     ) -> Result<()> {
-        self.readback.collect(patience, |first, bytes| {
-            for (tag, row) in (first..).zip(bytes.chunks_exact(RECORD_BYTES as usize)) {
-                take(tag, bytemuck::pod_read_unaligned(row));
-            }
+        self.readback.collect(patience, |_, bytes| {
+            bytes.chunks_exact(RECORD_BYTES as usize).for_each(|row| take(bytemuck::pod_read_unaligned(row)));
         })
     }
 
@@ -260,26 +295,25 @@ impl Engine {
         self.gpu.read_buffer(self.memory.results.raw(), at..at + part.plan.results[number])
     }
 
-    /// Times the passes of all steps from now on, where the device has timestamps.
-    pub fn start_timing(&mut self) -> Result<()> {
-        self.timer = GpuTimer::new(&self.gpu, 1)?;
-        Ok(())
+    /// Times the next step, where the device has timestamps.
+    pub fn time_next(&mut self) {
+        self.timing = true;
     }
 
-    /// Seconds of the last step's pass, waiting for it, and no timing any more.
-    pub fn stop_timing(&mut self) -> Result<Option<f64>> {
-        let Some(timer) = self.timer.take() else { return Ok(None) };
-        Ok(timer.nanoseconds()?.first().map(|nanoseconds| nanoseconds * 1e-9))
-    }
-
-    /// How often a step had to wait for the staging slot of three steps before.
-    pub fn waits(&self) -> u64 {
-        self.staging.waits()
+    /// The times of the step that was timed last, once, waiting for it.
+    pub fn timed(&mut self) -> Result<Option<StepTimes>> {
+        let has_times = std::mem::take(&mut self.has_times);
+        let Some(timer) = self.timer.as_ref().filter(|_| has_times) else { return Ok(None) };
+        let passes = timer.nanoseconds()?;
+        let [[_, copies], [kernels, end]] = passes[..] else { return Ok(None) };
+        // Counters of some drivers wrap, or stand still over a short pass: no negative time may come of it.
+        let seconds = |from: f64, to: f64| (to - from).max(0.0) * 1e-9;
+        Ok(Some(StepTimes { upload: seconds(copies, kernels), compute: seconds(kernels, end) }))
     }
 
     /// Forgets the steps whose results are not fetched: their caller does not want them.
     pub fn drop_history(&mut self) {
-        self.pending = (0, 0);
+        self.pending = 0;
     }
 }
 

@@ -9,6 +9,10 @@ use crate::gpu::Patience;
 use crate::nn::Loss;
 use crate::plan::StepUniform;
 
+/// Rows of an evaluation's micro-batch where training's is smaller: evaluating a row at a time would take longer
+/// than training.
+pub(super) const EVALUATION_ROWS: usize = 256;
+
 /// What of a micro-batch is uploaded for a feed.
 pub(super) fn uploads<'a>(feed: &Feed, batch: &'a Batch) -> Vec<(&'static str, &'a [u8])> {
     match feed {
@@ -51,17 +55,18 @@ pub(super) fn evaluate(
     let batch = engine.plan(part).batch;
     let rows = dataset.rows() as f64;
     let (mut loss_sum, mut right) = (0.0, 0.0);
-    let mut add = |tag: u64, [mean, count]: [f32; 2]| {
-        loss_sum += f64::from(mean) * (dataset.rows() - tag as usize * batch).min(batch) as f64;
+    let mut left = dataset.rows();
+    let mut add = |[mean, count]: [f32; 2]| {
+        let rows = left.min(batch);
+        loss_sum += f64::from(mean) * rows as f64;
         right += f64::from(count);
+        left -= rows;
     };
     let mut stream = in_order(dataset, feed, batch)?;
-    let mut tag = 0;
     while let Some(micro_batch) = stream.next_batch()? {
         let uniform = StepUniform::new(0, 0, micro_batch.rows, 1.0 / micro_batch.rows as f64);
         let inputs = StepInputs { uniform, update: None, uploads: &uploads(feed, micro_batch) };
-        engine.step(part, tag, &inputs)?;
-        tag += 1;
+        engine.step(part, &inputs)?;
         if engine.history_is_full() {
             if !engine.has_room() {
                 engine.collect(Patience::Oldest, &mut add)?;

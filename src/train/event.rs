@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::clock::Bound;
 use crate::plan::memory::ByteCounts;
 
 /// What happened in a run since the last event.
@@ -12,10 +13,24 @@ pub enum Event {
     Step(StepRecord),
     /// An epoch is over.
     Epoch(EpochRecord),
+    /// Memory ran out; the run goes on from its last step in smaller parts.
+    Replanned(Replan),
     /// The caller's flag was set; the step is done and the trainer can go on or be saved.
     Interrupted,
     /// All steps are done.
     Finished,
+}
+
+/// A run that goes on with less memory than it began with.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Replan {
+    /// Steps that were done; none of them is lost.
+    pub step: u64,
+    /// What ran out.
+    pub reason: String,
+    /// What the run takes from now on.
+    pub report: PlanReport,
 }
 
 /// One optimizer update.
@@ -46,6 +61,8 @@ pub struct EpochRecord {
     pub test: Option<Evaluation>,
     /// Training rows a second, evaluation not counted.
     pub samples_per_second: f64,
+    /// What bounded that.
+    pub bound: Bound,
     /// Seconds of training and evaluation since this trainer began.
     pub seconds: f64,
 }
@@ -86,4 +103,22 @@ pub struct PlanReport {
     pub resident: bool,
     /// The adapter's name.
     pub adapter: String,
+    /// The most rows that could be computed at once within the budget and the adapter's limits.
+    pub largest_micro_batch: usize,
+    /// Tensors of the forward pass that are made again in the backward pass.
+    pub recomputed_tensors: usize,
+    /// Why the micro-batch is what it is, in words.
+    pub why: String,
+    /// The largest tensors of a step.
+    pub largest_tensors: Vec<TensorBytes>,
+}
+
+/// A tensor by name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[non_exhaustive]
+pub struct TensorBytes {
+    /// What it is, with its shape.
+    pub tensor: String,
+    /// Bytes of GPU memory.
+    pub bytes: u64,
 }

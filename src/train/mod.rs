@@ -1,17 +1,24 @@
 //! Training: the loop with its evaluation, what it says, and what it leaves behind.
 
+mod clock;
 mod engine;
 mod evaluate;
 mod event;
+mod fit;
 mod layout;
+mod memory_model;
 mod options;
 mod predictor;
 mod program;
+mod session;
+mod state;
 mod tensors;
 mod trainer;
 
-pub use event::{EpochRecord, Evaluation, Event, PlanReport, StepRecord};
-pub use options::{Length, Resident, TrainOptions};
+pub use clock::Bound;
+pub use event::{EpochRecord, Evaluation, Event, PlanReport, Replan, StepRecord, TensorBytes};
+pub use memory_model::MemoryModel;
+pub use options::{BatchSize, Choice, Length, TrainOptions};
 pub use predictor::{Predictions, Predictor};
 pub use tensors::{NamedTensor, Snapshot};
 pub use trainer::Trainer;

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::did_you_mean;
 use crate::nn::{Loss, ModelSpec};
 use crate::optim::Optimizer;
@@ -19,49 +17,66 @@ pub enum Length {
     Steps(u64),
 }
 
-/// Whether the data set lives on the GPU, where a minibatch is a gather by index.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Resident {
-    /// If it fits.
+/// Something that is done, not done, or done where it pays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Choice {
+    /// Where it pays.
     #[default]
     Auto,
-    /// It must.
+    /// Whatever it costs.
     Yes,
-    /// Rows are uploaded for every step.
+    /// Never.
     No,
 }
 
-const RESIDENT: [(&str, Resident); 3] =
-    [("auto", Resident::Auto), ("yes", Resident::Yes), ("no", Resident::No)];
+const CHOICES: [(&str, Choice); 3] = [("auto", Choice::Auto), ("yes", Choice::Yes), ("no", Choice::No)];
 
-impl fmt::Display for Resident {
+impl Choice {
+    /// Reads the setting `name`, written `auto`, `yes` or `no`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for another word.
+    pub fn parse(name: &str, text: &str) -> Result<Self> {
+        let found = CHOICES.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice);
+        found.ok_or_else(|| Error::setting(name, did_you_mean(text, &CHOICES.map(|(word, _)| word))))
+    }
+}
+
+impl fmt::Display for Choice {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = RESIDENT.iter().find(|(_, resident)| resident == self).map_or("", |(name, _)| name);
-        out.write_str(name)
+        let word = CHOICES.iter().find(|(_, choice)| choice == self).map_or("", |(word, _)| word);
+        out.write_str(word)
     }
 }
 
-impl FromStr for Resident {
-    type Err = Error;
+/// Rows of a batch or micro-batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BatchSize {
+    /// So many.
+    Rows(usize),
+    /// As many as fit the budget; fewer where that is as fast.
+    Auto,
+}
 
-    fn from_str(text: &str) -> Result<Self> {
-        let found = RESIDENT.iter().find(|(name, _)| *name == text).map(|(_, resident)| *resident);
-        found.ok_or_else(|| Error::setting("resident", did_you_mean(text, &RESIDENT.map(|(name, _)| name))))
+impl FromStr for BatchSize {
+    type Err = String;
+
+    /// Reads a number from 1 to 2³²−1, or `auto`; the error says so.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(BatchSize::Auto),
+            (_, Ok(rows @ 1..=u32::MAX)) => Ok(BatchSize::Rows(rows as usize)),
+            _ => Err(format!("must be `auto` or a number from 1 to {}, not `{text}`", u32::MAX)),
+        }
     }
 }
 
-impl TryFrom<String> for Resident {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Resident> for String {
-    fn from(resident: Resident) -> Self {
-        resident.to_string()
+impl fmt::Display for BatchSize {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BatchSize::Rows(rows) => rows.fmt(out),
+            BatchSize::Auto => out.write_str("auto"),
+        }
     }
 }
 
@@ -74,8 +89,12 @@ pub struct TrainOptions {
     pub loss: Option<Loss>,
     /// The update rule and its hyper-parameters.
     pub optimizer: Optimizer,
-    /// Rows that one update averages over.
-    pub batch: usize,
+    /// Rows that one update averages over, kept exactly, whatever fits at once.
+    pub batch: BatchSize,
+    /// Rows that are computed at once; a batch of more is done in parts whose gradients add up.
+    pub micro_batch: BatchSize,
+    /// Whether activations are made again in the backward pass instead of kept from the forward one.
+    pub recompute: Choice,
     /// When it ends.
     pub length: Length,
     /// Of the initial parameters, the order of the rows and dropout.
@@ -84,24 +103,50 @@ pub struct TrainOptions {
     pub eval_every: u64,
     /// Steps between [`Event::Step`](crate::Event::Step)s; 0 for none.
     pub log_every: u64,
-    /// Whether the data set lives on the GPU.
-    pub resident: Resident,
+    /// Whether the data set lives on the GPU, where a minibatch is a gather by index.
+    pub resident: Choice,
 }
 
 impl TrainOptions {
+    /// Ten epochs in batches of 128, everything else as the memory allows.
+    pub fn new(model: ModelSpec, optimizer: Optimizer) -> Self {
+        TrainOptions {
+            model,
+            loss: None,
+            optimizer,
+            batch: BatchSize::Rows(128),
+            micro_batch: BatchSize::Auto,
+            recompute: Choice::Auto,
+            length: Length::Epochs(10),
+            seed: 0,
+            eval_every: 1,
+            log_every: 0,
+            resident: Choice::Auto,
+        }
+    }
+
     /// Errors for what no run can do.
     pub(super) fn check(&self) -> Result<()> {
+        let rows = |size| if let BatchSize::Rows(rows) = size { rows as u64 } else { 1 };
         let at_least_1 = [
-            ("batch", self.batch as u64),
+            ("batch", rows(self.batch)),
+            ("micro-batch", rows(self.micro_batch)),
             ("eval-every", self.eval_every),
             match self.length {
                 Length::Epochs(epochs) => ("epochs", epochs),
                 Length::Steps(steps) => ("steps", steps),
             },
         ];
-        match at_least_1.iter().find(|(_, value)| *value == 0) {
-            Some((name, _)) => Err(Error::setting(name, "must be at least 1, not 0")),
-            None => Ok(()),
+        if let Some((name, _)) = at_least_1.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::setting(name, "must be at least 1, not 0"));
+        }
+        match (self.batch, self.micro_batch) {
+            (BatchSize::Rows(batch), BatchSize::Rows(part)) if part > batch => {
+                let message =
+                    format!("{part} rows are more than the {batch} of the batch that they are a part of");
+                Err(Error::setting("micro-batch", message))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -3,7 +3,9 @@
 use super::engine::{Engine, StepInputs, needs};
 use super::evaluate::{evaluate, in_order, uploads};
 use super::event::Evaluation;
-use super::layout::{evaluation_rows, over_budget, upload_bytes};
+use super::fit::over_budget;
+use super::layout::upload_bytes;
+use super::memory_model::evaluation_rows;
 use super::program::{Feed, Recipe};
 use super::tensors::{NamedTensor, write_vector};
 use crate::data::{Dataset, Schema};
@@ -77,7 +79,7 @@ impl Predictor {
         while let Some(batch) = stream.next_batch()? {
             let uniform = StepUniform::new(0, 0, batch.rows, 1.0);
             let uploads = &uploads(&Feed::Streamed, batch)[..1];
-            engine.step(0, 0, &StepInputs { uniform, update: None, uploads })?;
+            engine.step(0, &StepInputs { uniform, update: None, uploads })?;
             engine.drop_history();
             let bytes = engine.read_result(0, 0)?;
             outputs.extend(bytemuck::pod_collect_to_vec::<u8, f32>(&bytes[..4 * width * batch.rows]));

@@ -4,61 +4,100 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::clock::{Bound, Clock};
 use super::engine::{Engine, StepInputs};
 use super::evaluate::{contents, evaluate, uploads};
 use super::event::{EpochRecord, Event, PlanReport, StepRecord};
-use super::layout::{Layout, lay_out};
+use super::memory_model::MemoryModel;
 use super::options::{Length, TrainOptions};
-use super::program::{Feed, Recipe, resident_names};
-use super::tensors::{NamedTensor, Snapshot, check, check_rows, read_vector, write_vector};
-use crate::data::{Dataset, Order, Position, Split, Stream, StreamOptions, batches_per_epoch};
+use super::program::Feed;
+use super::tensors::{Snapshot, check_rows};
+use crate::data::{Order, Position, Split, Stream, StreamOptions, batches_per_epoch};
 use crate::gpu::{Gpu, Patience};
-use crate::graph::ParameterInfo;
 use crate::nn::Loss;
-use crate::plan::StepUniform;
+use crate::plan::{MemoryMap, StepUniform};
 use crate::{Error, Result};
 
 /// The plans of a run, in their order in the engine.
-const TRAIN: usize = 0;
+pub(super) const TRAIN: usize = 0;
 const EVALUATE: usize = 1;
-
-/// Rows of a resident data set that are uploaded at a time; a multiple of four, so that bytes stay aligned.
-const FILL_ROWS: usize = 4096;
 
 /// A model in training. The crate's page shows one at work.
 pub struct Trainer {
-    gpu: Gpu,
-    engine: Engine,
-    data: Split,
-    options: TrainOptions,
-    loss: Loss,
-    train_feed: Feed,
-    test_feed: Feed,
-    parameters: Vec<ParameterInfo>,
-    report: PlanReport,
-    progress: Progress,
-    stream: Option<Stream>,
-    events: VecDeque<Event>,
-    finished: bool,
+    pub(super) gpu: Gpu,
+    pub(super) model: MemoryModel,
+    pub(super) data: Split,
+    /// Everything on the device.
+    pub(super) session: Session,
+    pub(super) progress: Progress,
+    /// The last whole step on the host, while nothing of it is on the device.
+    pub(super) rescued: Option<Snapshot>,
+    pub(super) stream: Option<Stream>,
+    /// Replays whose results have not arrived, oldest first.
+    pub(super) sent: VecDeque<Sent>,
+    pub(super) events: VecDeque<Event>,
+    pub(super) finished: bool,
     began: Instant,
     /// When the training of the epoch under way began here, and how many rows this trainer has trained of it.
     epoch_began: (Instant, u64),
+    /// What was waited for, and what had been when the epoch began.
+    clock: Clock,
+    epoch_clock: Clock,
+}
+
+/// A run as it is laid out on the device; another takes its place where memory runs out.
+pub(super) struct Session {
+    /// None once memory ran out for good.
+    engine: Option<Engine>,
+    pub train_feed: Feed,
+    pub test_feed: Feed,
+    pub report: PlanReport,
+}
+
+/// A replay on its way.
+pub(super) struct Sent {
+    /// The update that it is a part of and its epoch, both from 1.
+    step: u64,
+    epoch: u64,
+    batch_rows: u64,
+    ends_batch: bool,
 }
 
 /// How far a run is.
 #[derive(Clone, Copy, Default)]
-struct Progress {
+pub(super) struct Progress {
     /// Steps done since the start of the run.
-    step: u64,
+    pub step: u64,
     /// Epochs done.
-    epoch: u64,
+    pub epoch: u64,
     /// Batches done in the epoch under way.
-    batch: u64,
+    pub batch: u64,
     /// Σ loss·rows over the epoch's batches whose loss has arrived, and those rows.
-    loss_sum: f64,
-    loss_rows: u64,
+    pub loss_sum: f64,
+    pub loss_rows: u64,
+    /// The loss of the batch whose parts are arriving, as far as they have.
+    pub batch_loss: f64,
     /// The first step whose loss was not finite.
-    diverged: Option<u64>,
+    pub diverged: Option<u64>,
+}
+
+impl Session {
+    pub fn new(engine: Engine, train_feed: Feed, test_feed: Feed, report: PlanReport) -> Self {
+        Session { engine: Some(engine), train_feed, test_feed, report }
+    }
+
+    /// # Errors
+    /// [`Error::OutOfMemory`] where it ran out and the run did not fit in what was left.
+    pub fn engine(&mut self) -> Result<&mut Engine> {
+        let gone =
+            || Error::OutOfMemory("memory ran out, and the run did not fit in what was left".to_owned());
+        self.engine.as_mut().ok_or_else(gone)
+    }
+
+    /// Gives all memory back.
+    pub fn free(&mut self) {
+        self.engine = None;
+    }
 }
 
 impl Trainer {
@@ -68,50 +107,46 @@ impl Trainer {
     /// [`Error::Setting`] for options that no run can have or that do not go with the data,
     /// [`Error::DoesNotFit`] where it is more than the budget, [`Error::Device`] where the device fails.
     pub fn new(gpu: &Gpu, data: Split, options: TrainOptions) -> Result<Self> {
-        options.check()?;
         for rows in [Some(&data.train), data.test.as_ref()].into_iter().flatten() {
             check_rows(rows, data.train.schema(), true)?;
         }
-        let loss = Loss::for_task(options.loss, data.train.schema())?;
-        let recipe = Recipe { model: &options.model, schema: data.train.schema(), loss };
-        let layout = lay_out(gpu, &recipe, &data, &options)?;
-        let Layout { plans, needs, upload_bytes, train_feed, test_feed, parameters, report } = layout;
-        let engine = Engine::new(gpu, plans, &needs, Some(&options.optimizer), upload_bytes)?;
+        let mut model = MemoryModel::new(&data, &options, gpu.profile())?;
+        let mut events = VecDeque::new();
+        let session = Session::open(gpu, &mut model, &data, gpu.budget().bytes, &mut events)?;
         let now = Instant::now();
         let mut trainer = Trainer {
             gpu: gpu.clone(),
-            engine,
+            model,
             data,
-            options,
-            loss,
-            train_feed,
-            test_feed,
-            parameters,
-            report,
+            session,
             progress: Progress::default(),
+            rescued: None,
             stream: None,
-            events: VecDeque::new(),
+            sent: VecDeque::new(),
+            events,
             finished: false,
             began: now,
             epoch_began: (now, 0),
+            clock: Clock::default(),
+            epoch_clock: Clock::default(),
         };
-        trainer.fill()?;
+        trainer.set_initial_parameters()?;
         Ok(trainer)
     }
 
     /// What the run takes.
     pub fn report(&self) -> &PlanReport {
-        &self.report
+        &self.session.report
     }
 
     /// The loss that is minimised.
     pub fn loss(&self) -> Loss {
-        self.loss
+        self.model.loss()
     }
 
     /// Steps that the run will have when it is finished.
     pub fn total_steps(&self) -> u64 {
-        match self.options.length {
+        match self.options().length {
             Length::Epochs(epochs) => epochs * self.batches_per_epoch(),
             Length::Steps(steps) => steps,
         }
@@ -124,13 +159,30 @@ impl Trainer {
 
     /// Optimizer updates in one pass over the training set.
     pub fn batches_per_epoch(&self) -> u64 {
-        batches_per_epoch(self.data.train.rows(), self.report.batch) as u64
+        batches_per_epoch(self.data.train.rows(), self.report().batch) as u64
     }
 
     /// Bytes of GPU memory that are allocated, as wgpu's allocator tells, else by our own account.
     pub fn measured_bytes(&self) -> u64 {
         let account = || self.gpu.account().values().sum();
         self.gpu.allocator_total().map_or_else(account, |total| total.allocated)
+    }
+
+    /// Bytes of device memory that this process takes by the driver's own count, where it tells.
+    pub fn driver_bytes(&self) -> Option<u64> {
+        self.gpu.driver_bytes()
+    }
+
+    /// Who holds which memory at which dispatch of a training step.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where it ran out for good.
+    pub fn memory_map(&mut self) -> Result<MemoryMap> {
+        Ok(self.session.engine()?.plan(TRAIN).memory_map())
+    }
+
+    pub(super) fn options(&self) -> &TrainOptions {
+        &self.model.options
     }
 
     /// Trains until there is something to say. `interrupted` is looked at before every step.
@@ -164,7 +216,8 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::next_event`].
     pub fn run_steps(&mut self, steps: u64) -> Result<()> {
-        for _ in 0..steps {
+        let end = self.progress.step + steps;
+        while self.progress.step < end {
             self.advance()?;
             self.events.clear();
         }
@@ -173,92 +226,150 @@ impl Trainer {
         self.sound()
     }
 
-    /// One more step and the seconds that it took on the GPU, where the device has timestamps.
+    /// Rows that the last `steps` steps trained on: batches of the set size, but for the last of an epoch.
+    pub fn samples(&self, steps: u64) -> u64 {
+        let batches = self.batches_per_epoch();
+        let rows = |step: u64| {
+            let batch = self.report().batch as u64;
+            step / batches * self.data.train.rows() as u64 + step % batches * batch
+        };
+        rows(self.progress.step) - rows(self.progress.step.saturating_sub(steps))
+    }
+
+    /// One more step and the seconds that the kernels of its first micro-batch took on the GPU, where the device has timestamps.
     ///
     /// # Errors
     /// As [`Trainer::next_event`].
     pub fn time_step(&mut self) -> Result<Option<f64>> {
-        self.engine.start_timing()?;
+        self.session.engine()?.time_next();
         self.run_steps(1)?;
-        self.engine.stop_timing()
+        Ok(self.session.engine()?.timed()?.map(|times| times.compute))
     }
 
-    /// How often a step waited because as many steps as may be were in flight: where the GPU is the limit, nearly
+    /// How often a step waited because as many steps as may be were in flight: where the device is the limit, nearly
     /// every one did.
-    pub fn waits(&self) -> u64 {
-        self.engine.waits()
+    pub fn device_waits(&self) -> u64 {
+        self.clock.device_waits()
     }
 
-    /// One step, and the end of the epoch where it is the last.
+    /// What bounded the speed since the trainer was made.
+    pub fn bound(&self) -> Bound {
+        self.clock.bound_since(&Clock::default())
+    }
+
+    /// One step, and the end of the epoch where it is the last; or, where memory runs out before the step is whole, a
+    /// smaller plan for it.
     fn advance(&mut self) -> Result<()> {
+        if let Some(live) = self.gpu.over_limit() {
+            return self.replan_below_limit(live);
+        }
         if self.stream.is_none() {
             self.stream = Some(self.open_stream()?);
             self.epoch_began = (Instant::now(), 0);
         }
-        let Some(batch) = self.stream.as_mut().map_or(Ok(None), Stream::next_batch)? else {
-            return Err(Error::shape("training", "the stream of minibatches ended early"));
+        if self.progress.batch + 1 == self.batches_per_epoch() && self.clock.wants_times() {
+            self.session.engine()?.time_next();
+        }
+        let (rows, ends_epoch) = match self.replay_batch() {
+            Err(Error::OutOfMemory(reason)) => return self.replan(reason),
+            sent => sent?,
         };
-        let Progress { step, .. } = self.progress;
-        let (rows, ends_epoch) = (batch.rows, batch.ends_epoch);
-        let uniform = StepUniform::new(self.options.seed, step, rows, 1.0 / batch.batch_rows as f64);
-        let update = Some((step + 1, self.options.optimizer.learning_rate()));
-        let inputs = StepInputs { uniform, update, uploads: &uploads(&self.train_feed, batch) };
-        self.engine.step(TRAIN, step, &inputs)?;
         self.progress.step += 1;
         self.progress.batch += 1;
-        self.epoch_began.1 += rows as u64;
-        let logged = self.is_logged(self.progress.step);
-        if self.engine.history_is_full() || logged {
-            if !self.engine.has_room() {
-                self.collect(Patience::Oldest)?;
-            }
-            self.engine.fetch_history()?;
+        self.epoch_began.1 += rows;
+        if self.is_logged(self.progress.step) {
+            self.fetch()?;
         }
         self.collect(Patience::None)?;
         if ends_epoch && self.progress.diverged.is_none() { self.end_epoch() } else { Ok(()) }
     }
 
+    /// Sends all micro-batches of the next batch, the last one with the update; returns the batch's rows and whether
+    /// it ends the epoch.
+    fn replay_batch(&mut self) -> Result<(u64, bool)> {
+        let Progress { step, epoch, .. } = self.progress;
+        loop {
+            let stream = self.stream.as_mut();
+            let waited = Instant::now();
+            let Some(part) = stream.map_or(Ok(None), Stream::next_batch)? else {
+                return Err(Error::shape("training", "the stream of minibatches ended early"));
+            };
+            self.clock.waited_for_data(waited.elapsed());
+            let options = &self.model.options;
+            let weight = 1.0 / part.batch_rows as f64;
+            let uniform = StepUniform::new(options.seed, step, part.rows, weight)
+                .within_batch(part.first_row, part.first_row > 0);
+            let update = part.ends_batch.then(|| (step + 1, options.optimizer.learning_rate()));
+            let inputs = StepInputs { uniform, update, uploads: &uploads(&self.session.train_feed, part) };
+            let engine = self.session.engine()?;
+            self.clock.waited_for_device(engine.step(TRAIN, &inputs)?);
+            let (batch_rows, ends_batch, ends_epoch) =
+                (part.batch_rows as u64, part.ends_batch, part.ends_epoch);
+            self.sent.push_back(Sent { step: step + 1, epoch: epoch + 1, batch_rows, ends_batch });
+            if engine.history_is_full() {
+                self.fetch()?;
+            }
+            if ends_batch {
+                return Ok((batch_rows, ends_epoch));
+            }
+        }
+    }
+
     fn is_logged(&self, step: u64) -> bool {
-        self.options.log_every > 0 && step.is_multiple_of(self.options.log_every)
+        let every = self.options().log_every;
+        every > 0 && step.is_multiple_of(every)
+    }
+
+    /// Sends the results so far on their way to the host.
+    fn fetch(&mut self) -> Result<()> {
+        if !self.session.engine()?.has_room() {
+            self.collect(Patience::Oldest)?;
+        }
+        self.session.engine()?.fetch_history()
     }
 
     /// Waits for all steps so far and takes note of their losses.
-    fn settle(&mut self) -> Result<()> {
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let began = Instant::now();
         self.collect(Patience::All)?;
-        self.engine.fetch_history()?;
-        self.collect(Patience::All)
+        self.session.engine()?.fetch_history()?;
+        self.collect(Patience::All)?;
+        self.clock.waited_for_device(began.elapsed());
+        Ok(())
     }
 
     fn collect(&mut self, patience: Patience) -> Result<()> {
-        let (batches, batch, rows) =
-            (self.batches_per_epoch(), self.report.batch as u64, self.data.train.rows() as u64);
-        let (options, progress, events) = (&self.options, &mut self.progress, &mut self.events);
-        self.engine.collect(patience, |tag, [loss, _]| {
-            let weight = (rows - (tag % batches) * batch).min(batch);
-            let (loss, step) = (f64::from(loss), tag + 1);
-            progress.loss_sum += loss * weight as f64;
-            progress.loss_rows += weight;
-            if !loss.is_finite() {
-                progress.diverged.get_or_insert(step);
+        let Trainer { model, session, progress, sent, events, .. } = self;
+        session.engine()?.collect(patience, |[part, _]| {
+            let Some(replay) = sent.pop_front() else { return };
+            progress.batch_loss += f64::from(part);
+            if !part.is_finite() {
+                progress.diverged.get_or_insert(replay.step);
+            }
+            if !replay.ends_batch || progress.diverged.is_some() {
                 return;
             }
-            if options.log_every > 0 && step.is_multiple_of(options.log_every) {
-                let lr = options.optimizer.learning_rate();
-                events.push_back(Event::Step(StepRecord { step, epoch: tag / batches + 1, loss, lr }));
+            let (step, epoch, loss) = (replay.step, replay.epoch, std::mem::take(&mut progress.batch_loss));
+            progress.loss_sum += loss * replay.batch_rows as f64;
+            progress.loss_rows += replay.batch_rows;
+            let every = model.options.log_every;
+            if every > 0 && step.is_multiple_of(every) {
+                let lr = model.options.optimizer.learning_rate();
+                events.push_back(Event::Step(StepRecord { step, epoch, loss, lr }));
             }
         })
     }
 
     /// Errors once a loss was not finite.
-    fn sound(&self) -> Result<()> {
+    pub(super) fn sound(&self) -> Result<()> {
         match self.progress.diverged {
             None => Ok(()),
             Some(step) => Err(self.diverged(&format!("the loss is not finite at step {step}"))),
         }
     }
 
-    fn diverged(&self, what: &str) -> Error {
-        let rate = self.options.optimizer.learning_rate();
+    pub(super) fn diverged(&self, what: &str) -> Error {
+        let rate = self.options().optimizer.learning_rate();
         Error::Diverged(format!(
             "{what}; try a learning rate below {rate:?} or look for outliers in the data"
         ))
@@ -270,13 +381,16 @@ impl Trainer {
             return Ok(());
         }
         let rate = self.epoch_rate();
+        if let Some(times) = self.session.engine()?.timed()? {
+            self.clock.timed(times);
+        }
         self.progress.epoch += 1;
         let last = self.progress.step >= self.total_steps();
-        let due = last || self.progress.epoch.is_multiple_of(self.options.eval_every);
+        let due = last || self.progress.epoch.is_multiple_of(self.options().eval_every);
         self.record_epoch(self.progress.epoch, rate, due)?;
         self.progress.batch = 0;
         (self.progress.loss_sum, self.progress.loss_rows) = (0.0, 0);
-        self.epoch_began = (Instant::now(), 0);
+        (self.epoch_began, self.epoch_clock) = ((Instant::now(), 0), self.clock);
         Ok(())
     }
 
@@ -300,9 +414,11 @@ impl Trainer {
     }
 
     fn record_epoch(&mut self, epoch: u64, samples_per_second: f64, evaluated: bool) -> Result<()> {
+        let loss = self.loss();
+        let test_feed = self.session.test_feed.clone();
         let test = match &self.data.test {
             Some(test) if evaluated => {
-                Some(evaluate(&mut self.engine, EVALUATE, &self.test_feed, test, self.loss)?)
+                Some(evaluate(self.session.engine()?, EVALUATE, &test_feed, test, loss)?)
             }
             _ => None,
         };
@@ -315,6 +431,7 @@ impl Trainer {
             train_loss: self.progress.loss_sum / self.progress.loss_rows.max(1) as f64,
             test,
             samples_per_second,
+            bound: self.clock.bound_since(&self.epoch_clock),
             seconds: self.began.elapsed().as_secs_f64(),
         }));
         Ok(())
@@ -322,122 +439,13 @@ impl Trainer {
 
     fn open_stream(&self) -> Result<Stream> {
         let options = StreamOptions {
-            batch: self.report.batch,
-            micro_batch: self.report.micro_batch,
-            order: Order::Shuffled { seed: self.options.seed },
-            contents: contents(&self.train_feed),
+            batch: self.report().batch,
+            micro_batch: self.report().micro_batch,
+            order: Order::Shuffled { seed: self.options().seed },
+            contents: contents(&self.session.train_feed),
             start: Position { epoch: self.progress.epoch, batch: self.progress.batch },
             end_epoch: u64::MAX,
         };
         Stream::new(self.data.train.clone(), options)
     }
-
-    /// Initial parameters, and the data sets that live on the GPU.
-    fn fill(&mut self) -> Result<()> {
-        let initial: Vec<NamedTensor> = self
-            .parameters
-            .iter()
-            .enumerate()
-            .map(|(number, info)| NamedTensor {
-                name: info.name.clone(),
-                shape: info.shape.clone(),
-                values: info.initial_values(self.options.seed, number),
-            })
-            .collect();
-        let layout = &self.engine.plan(TRAIN).theta;
-        write_vector(&self.gpu, layout, &self.parameters, self.engine.theta(), &initial)?;
-        let sets = [(&self.train_feed, Some(&self.data.train)), (&self.test_feed, self.data.test.as_ref())];
-        for (feed, dataset) in sets {
-            if let (Feed::Resident { part, .. }, Some(dataset)) = (feed, dataset) {
-                fill_resident(&self.engine, part, dataset)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// All that resuming needs, bit for bit. Waits for the steps under way.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] where θ or the optimizer's state is not finite: such a state is not worth keeping.
-    pub fn snapshot(&mut self) -> Result<Snapshot> {
-        self.settle()?;
-        self.sound()?;
-        let layout = &self.engine.plan(TRAIN).theta;
-        let read = |shards| read_vector(&self.gpu, layout, &self.parameters, shards);
-        let theta = read(self.engine.theta())?;
-        let state = self.engine.state().into_iter();
-        let state: Vec<(String, Vec<NamedTensor>)> =
-            state.map(|(slot, shards)| Ok((slot.to_owned(), read(shards)?))).collect::<Result<_>>()?;
-        let vectors = state.iter().map(|(slot, tensors)| (slot.as_str(), tensors));
-        for (what, tensors) in [("parameter", &theta)].into_iter().chain(vectors) {
-            if tensors.iter().any(|tensor| tensor.values.iter().any(|value| !value.is_finite())) {
-                return Err(
-                    self.diverged(&format!("a {what} is not finite after step {}", self.progress.step))
-                );
-            }
-        }
-        let Progress { step, epoch, batch, loss_sum, loss_rows, .. } = self.progress;
-        Ok(Snapshot { step, epoch, batch, loss_sum, loss_rows, theta, state })
-    }
-
-    /// Goes on from a snapshot of a run with the same options.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where it is of another model, optimizer, batch or number of rows; the trainer is then as it
-    /// was.
-    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
-        let slots: Vec<&str> = self.engine.state().iter().map(|(slot, _)| *slot).collect();
-        let found: Vec<&str> = snapshot.state.iter().map(|(slot, _)| slot.as_str()).collect();
-        if slots != found {
-            let message = format!("the optimizer keeps {slots:?}, and {found:?} are given");
-            return Err(Error::shape("loading the optimizer's state", message));
-        }
-        let Snapshot { step, epoch, batch, .. } = *snapshot;
-        let batches = self.batches_per_epoch();
-        if epoch.checked_mul(batches).and_then(|steps| steps.checked_add(batch)) != Some(step) {
-            let message =
-                format!("{step} steps are not {epoch} epochs of {batches} batches and {batch} more");
-            return Err(Error::shape("loading a snapshot", message));
-        }
-        for tensors in snapshot.state.iter().map(|(_, tensors)| tensors).chain([&snapshot.theta]) {
-            check(&self.parameters, tensors)?;
-        }
-        self.settle()?;
-        let layout = &self.engine.plan(TRAIN).theta;
-        let write = |shards, tensors| write_vector(&self.gpu, layout, &self.parameters, shards, tensors);
-        write(self.engine.theta(), &snapshot.theta)?;
-        for ((_, shards), (_, tensors)) in self.engine.state().into_iter().zip(&snapshot.state) {
-            write(shards, tensors)?;
-        }
-        let Snapshot { step, epoch, batch, loss_sum, loss_rows, .. } = *snapshot;
-        self.progress = Progress { step, epoch, batch, loss_sum, loss_rows, diverged: None };
-        self.stream = None;
-        self.events.clear();
-        self.finished = false;
-        Ok(())
-    }
-
-    /// θ as the user reads it, by name. Waits for the steps under way.
-    pub fn parameters(&mut self) -> Result<Vec<NamedTensor>> {
-        self.settle()?;
-        self.engine.refresh_readout()?;
-        let layout = &self.engine.plan(TRAIN).theta;
-        read_vector(&self.gpu, layout, &self.parameters, self.engine.readout())
-    }
-}
-
-/// Puts all rows of a data set where the plans gather them from.
-fn fill_resident(engine: &Engine, part: &str, dataset: &Dataset) -> Result<()> {
-    let names = resident_names(part);
-    let widths = [dataset.features_bytes_per_row(), dataset.targets_bytes_per_row()];
-    for first in (0..dataset.rows()).step_by(FILL_ROWS) {
-        let indices: Vec<u32> =
-            (first..(first + FILL_ROWS).min(dataset.rows())).map(|row| row as u32).collect();
-        let [mut features, mut targets] = widths.map(|width| vec![0; indices.len() * width]);
-        dataset.copy_rows(&indices, &mut features, &mut targets)?;
-        for ((name, width), bytes) in names.iter().zip(widths).zip([&features, &targets]) {
-            engine.fill_input(name, (first * width) as u64, bytes)?;
-        }
-    }
-    Ok(())
 }

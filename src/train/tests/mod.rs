@@ -2,11 +2,13 @@
 
 use std::sync::atomic::AtomicBool;
 
+mod memory;
+mod micro_batches;
+
 use super::*;
 use crate::data::{Contents, Dataset, Order, Position, Split, Stream, StreamOptions, Targets, Task};
-use crate::gpu::{Gpu, GpuOptions, LimitOverrides, MemoryLimit};
+use crate::gpu::{Gpu, GpuOptions, LimitOverrides};
 use crate::optim::Optimizer;
-use crate::plan::memory::WGPU_BYTES;
 use crate::{Error, Result};
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -37,17 +39,9 @@ fn split(rows: usize) -> Split {
 }
 
 fn options(length: Length) -> TrainOptions {
-    TrainOptions {
-        model: "mlp:16,12:tanh".parse().unwrap(),
-        loss: None,
-        optimizer: Optimizer::new("adam").unwrap().with("lr", 0.02).unwrap(),
-        batch: 32,
-        length,
-        seed: 3,
-        eval_every: 1,
-        log_every: 0,
-        resident: Resident::Auto,
-    }
+    let optimizer = Optimizer::new("adam").unwrap().with("lr", 0.02).unwrap();
+    let model = "mlp:16,12:tanh".parse().unwrap();
+    TrainOptions { batch: BatchSize::Rows(32), length, seed: 3, ..TrainOptions::new(model, optimizer) }
 }
 
 /// All events up to the end.
@@ -86,7 +80,7 @@ fn a_network_learns() {
 #[test]
 fn resident_and_streamed_rows_train_the_same_bytes() {
     let run = |resident| trained(&gpu(), split(333), TrainOptions { resident, ..options(Length::Epochs(3)) });
-    let ((resident, a), (streamed, b)) = (run(Resident::Yes), run(Resident::No));
+    let ((resident, a), (streamed, b)) = (run(Choice::Yes), run(Choice::No));
     assert_eq!(a, b);
     assert_eq!((resident.train_loss, resident.test), (streamed.train_loss, streamed.test));
 }
@@ -138,7 +132,7 @@ fn a_snapshot_of_another_model_or_optimizer_is_refused() {
 fn shards_and_folded_dispatches_train_the_same_bytes() {
     let model: crate::nn::ModelSpec = "mlp:70,300".parse().unwrap();
     let options =
-        || TrainOptions { model: model.clone(), resident: Resident::No, ..options(Length::Epochs(2)) };
+        || TrainOptions { model: model.clone(), resident: Choice::No, ..options(Length::Epochs(2)) };
     let (_, expected) = trained(&gpu(), split(333), options());
     let rows = [
         LimitOverrides { max_workgroups_per_dimension: Some(12), ..LimitOverrides::default() },
@@ -184,7 +178,7 @@ fn a_read_out_is_right_after_few_steps_and_after_restoring() {
             .unwrap()
             .with("lr", 0.5)
             .unwrap(),
-        batch: 333,
+        batch: BatchSize::Rows(333),
         ..options(Length::Epochs(1))
     };
     let data = split(333);
@@ -241,7 +235,7 @@ fn numbers_are_learned_with_the_mean_squared_error() {
 fn the_last_short_batch_is_exact() {
     let gpu = gpu();
     let plain = |batch| TrainOptions {
-        batch,
+        batch: BatchSize::Rows(batch),
         optimizer: Optimizer::new("sgd").unwrap().with("lr", 1.0).unwrap(),
         ..options(Length::Epochs(1))
     };
@@ -292,31 +286,6 @@ fn picked(rows: &Dataset, indices: &[u32]) -> Dataset {
 }
 
 #[test]
-fn steps_make_no_buffer_bind_group_or_pipeline() {
-    let gpu = gpu();
-    let mut trainer =
-        Trainer::new(&gpu, split(333), TrainOptions { log_every: 50, ..options(Length::Steps(200)) })
-            .unwrap();
-    let counts = |gpu: &Gpu| {
-        let counters = gpu.device().get_internal_counters().hal;
-        (
-            counters.buffers.read(),
-            counters.bind_groups.read(),
-            counters.compute_pipelines.read(),
-            counters.shader_modules.read(),
-            gpu.account(),
-        )
-    };
-    let mut seen = Vec::new();
-    // Only steps between two logs: an epoch's end evaluates, which is not a step.
-    while let Event::Epoch(_) | Event::Step(_) = trainer.next_event(&NEVER).unwrap() {
-        seen.push(counts(&gpu));
-    }
-    assert!(seen.len() > 10 && seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:?}");
-    assert!(seen[0].0 > 0, "wgpu counts");
-}
-
-#[test]
 fn a_loss_that_is_not_finite_stops_the_run_and_no_snapshot_is_made() {
     let optimizer = Optimizer::new("sgd").unwrap().with("lr", 1e30).unwrap();
     let options = TrainOptions { optimizer, model: "linear".parse().unwrap(), ..options(Length::Epochs(50)) };
@@ -346,70 +315,6 @@ fn an_interrupted_run_goes_on_where_it_stopped() {
     assert!(trainer.steps() < 20);
     finish(&mut trainer).unwrap();
     assert_eq!(trainer.parameters().unwrap(), expected);
-}
-
-#[test]
-fn what_does_not_fit_is_said_before_anything_is_allocated() {
-    let limit: MemoryLimit = "64KiB".parse().unwrap();
-    let small = Gpu::new(&GpuOptions { memory_limit: Some(limit), ..GpuOptions::default() }).unwrap();
-    let before = small.account();
-    let options = TrainOptions { model: "mlp:512,512".parse().unwrap(), ..options(Length::Epochs(1)) };
-    let error = Trainer::new(&small, split(333), options).err().unwrap();
-    assert!(
-        matches!(error, Error::DoesNotFit(_)) && error.to_string().contains("optimizer state"),
-        "{error}"
-    );
-    assert_eq!(small.account(), before);
-}
-
-#[test]
-fn planned_bytes_are_the_bytes_that_are_allocated() {
-    for resident in [Resident::Yes, Resident::No] {
-        for name in ["sgd", "adam"] {
-            let gpu = gpu();
-            let optimizer = Optimizer::new(name).unwrap();
-            let trainer = Trainer::new(
-                &gpu,
-                split(333),
-                TrainOptions { resident, optimizer, ..options(Length::Epochs(1)) },
-            );
-            let trainer = trainer.unwrap();
-            let planned = trainer.report().bytes;
-            let allocated: u64 = gpu.account().values().sum();
-            let ours = planned.total - WGPU_BYTES;
-            assert_eq!(ours, allocated, "{name} {resident}: {planned:?} {:?}", gpu.account());
-            // With wgpu's own buffers: never less than is measured, and more only by its rounding.
-            if let Some(measured) = gpu.allocator_total() {
-                let spare = planned.total.checked_sub(measured.allocated);
-                assert!(
-                    spare.is_some_and(|spare| spare < 64 << 10),
-                    "{name} {resident}: {planned:?} {measured:?}"
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn prediction_keeps_to_the_memory_limit_with_fewer_rows_at_a_time() {
-    let options = TrainOptions { model: "mlp:512,512".parse().unwrap(), ..options(Length::Epochs(1)) };
-    let model = options.model.clone();
-    let (_, parameters) = trained(&gpu(), split(333), options);
-    let data = classes(333);
-    let predict = |limit: &str| {
-        let memory_limit = Some(limit.parse::<MemoryLimit>().unwrap());
-        let gpu = Gpu::new(&GpuOptions { memory_limit, ..GpuOptions::default() })?;
-        let loss = crate::nn::Loss::CrossEntropy;
-        let mut predictor = Predictor::new(&gpu, &model, data.schema(), loss, parameters.clone())?;
-        match predictor.predict(&data)? {
-            Predictions::Classes { labels, .. } => Ok(labels),
-            Predictions::Values { .. } => panic!("classes are predicted"),
-        }
-    };
-    // The parameters and wgpu's own take 1.6 MB, the activations of 256 rows another 1.
-    assert_eq!(predict("2MiB").unwrap(), predict("1GiB").unwrap());
-    let error = predict("1MiB").unwrap_err();
-    assert!(matches!(&error, Error::DoesNotFit(message) if message.contains("1.00 MiB")), "{error}");
 }
 
 #[test]

@@ -1,0 +1,202 @@
+//! What a run takes of the GPU's memory for any micro-batch, and about how long a step of it lasts: pure arithmetic,
+//! no device.
+
+use super::engine::needs;
+use super::evaluate::EVALUATION_ROWS;
+use super::layout::upload_bytes;
+use super::options::TrainOptions;
+use super::program::{Feed, Recipe};
+use crate::Result;
+use crate::data::{Schema, Split};
+use crate::gpu::{AdapterClass, Profile};
+use crate::graph::ParameterInfo;
+use crate::nn::Loss;
+use crate::optim::Optimizer;
+use crate::plan::cost::update_seconds;
+use crate::plan::memory::{ByteCounts, Needs};
+use crate::plan::recompute::variants;
+use crate::plan::{Blueprint, Gradients, Plan, Program};
+
+/// A run's programs without a micro-batch size.
+///
+/// ```
+/// use downhill::{MemoryModel, Optimizer, Profile, TrainOptions, data};
+///
+/// let digits = data::load(&"digits".parse()?, None, None, 0)?;
+/// let options = TrainOptions::new("mlp:256,256".parse()?, Optimizer::new("adam")?);
+/// let model = MemoryModel::new(&digits, &options, &Profile::portable())?;
+/// assert!(model.bytes(64)?.total < model.bytes(1024)?.total);
+/// # Ok::<(), downhill::Error>(())
+/// ```
+pub struct MemoryModel {
+    pub(super) profile: Profile,
+    pub(super) options: TrainOptions,
+    pub(super) rows: usize,
+    schema: Schema,
+    loss: Loss,
+    test_rows: Option<usize>,
+    /// Rows uploaded for every step and nothing made again: what all other ways are measured against.
+    streamed: Way,
+}
+
+/// One way to lay out a run: where its rows are, and what is made again.
+#[derive(Clone)]
+pub(super) struct Way {
+    program: Program,
+    pub train_feed: Feed,
+    pub test_feed: Feed,
+    /// Tensors of the forward pass that are made again in the backward pass.
+    pub recomputed: usize,
+    training: Blueprint,
+    evaluation: Option<Blueprint>,
+}
+
+/// A way planned for one micro-batch.
+pub(super) struct Sized {
+    /// The training step, and the evaluation where there is a test set.
+    pub plans: Vec<Plan>,
+    pub needs: Needs,
+    pub bytes: ByteCounts,
+    /// Bytes that a step uploads at most.
+    pub upload_bytes: u64,
+}
+
+impl MemoryModel {
+    /// The model of a run with `options` on rows like those of `data`, on an adapter like `profile`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] and [`Error::Shape`] for options that no run can have or that do not go with the data.
+    pub fn new(data: &Split, options: &TrainOptions, profile: &Profile) -> Result<Self> {
+        options.check()?;
+        let schema = data.train.schema().clone();
+        let loss = Loss::for_task(options.loss, &schema)?;
+        let recipe = Recipe { model: &options.model, schema: &schema, loss };
+        let evaluated = data.test.is_some();
+        let streamed = Way::new(&recipe, profile, Feed::Streamed, evaluated.then_some(Feed::Streamed))?;
+        Ok(MemoryModel {
+            profile: profile.clone(),
+            options: options.clone(),
+            rows: data.train.rows(),
+            loss,
+            test_rows: data.test.as_ref().map(|test| test.rows()),
+            streamed,
+            schema,
+        })
+    }
+
+    /// Bytes by role of a run that uploads its rows and computes `micro_batch` of them at once.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotFit`] where one tensor is larger than the adapter binds.
+    pub fn bytes(&self, micro_batch: usize) -> Result<ByteCounts> {
+        Ok(self.size(&self.streamed, micro_batch, Gradients::Overwrite, u64::MAX)?.bytes)
+    }
+
+    /// The parameters, in their order in θ.
+    pub fn parameters(&self) -> &[ParameterInfo] {
+        self.streamed.program.graph.parameters()
+    }
+
+    pub(super) fn loss(&self) -> Loss {
+        self.loss
+    }
+
+    /// The rows on the GPU or not, nothing made again.
+    pub(super) fn plain_way(&self, resident: bool) -> Result<Way> {
+        let recipe = Recipe { model: &self.options.model, schema: &self.schema, loss: self.loss };
+        let feed = |part, rows| if resident { Feed::Resident { part, rows } } else { Feed::Streamed };
+        let test = self.test_rows.map(|rows| feed("test", rows));
+        Way::new(&recipe, &self.profile, feed("train", self.rows), test)
+    }
+
+    /// `plain` with less and less kept from the forward pass.
+    pub(super) fn recomputing_ways(&self, plain: &Way) -> Result<Vec<Way>> {
+        let ways = variants(&plain.program, &self.profile)?.into_iter().map(|variant| {
+            Ok(Way {
+                training: Blueprint::new(&variant.program, &self.profile, Gradients::Overwrite)?,
+                program: variant.program,
+                recomputed: variant.recomputed,
+                ..Way::clone(plain)
+            })
+        });
+        ways.collect()
+    }
+
+    /// Plans `way` for a micro-batch. The evaluation takes many rows at once, which is faster, but only as far as
+    /// the whole stays in `budget`: what training fits must not fail for them.
+    pub(super) fn size(
+        &self,
+        way: &Way,
+        micro_batch: usize,
+        gradients: Gradients,
+        budget: u64,
+    ) -> Result<Sized> {
+        let training = match gradients {
+            Gradients::Overwrite => way.training.plan(micro_batch)?,
+            Gradients::Accumulate => {
+                Blueprint::new(&way.program, &self.profile, Gradients::Accumulate)?.plan(micro_batch)?
+            }
+        };
+        let (Some(evaluation), Some(test_rows)) = (&way.evaluation, self.test_rows) else {
+            return Ok(self.counted(way, vec![training]));
+        };
+        let mut rows = evaluation_rows(micro_batch, test_rows);
+        loop {
+            let planned = evaluation.plan(rows);
+            if rows == 1 || planned.is_ok() {
+                let sized = self.counted(way, vec![training.clone(), planned?]);
+                if rows == 1 || sized.bytes.total <= budget {
+                    return Ok(sized);
+                }
+            }
+            rows /= 2;
+        }
+    }
+
+    fn counted(&self, way: &Way, plans: Vec<Plan>) -> Sized {
+        let upload_bytes = plans.iter().map(|plan| upload_bytes(plan, &way.train_feed)).max().unwrap_or(0);
+        let needs = needs(&plans.iter().collect::<Vec<_>>(), Some(&self.options.optimizer), upload_bytes);
+        Sized { bytes: needs.bytes(), plans, needs, upload_bytes }
+    }
+
+    /// About how long an update takes whose batch is done in `parts` replays of `plan`.
+    pub(super) fn seconds(&self, plan: &Plan, parts: usize) -> f64 {
+        let class: AdapterClass = self.profile.class;
+        let theta: u64 = plan.theta.shards.iter().map(|floats| 4 * *floats as u64).sum();
+        let optimizer: &Optimizer = &self.options.optimizer;
+        parts as f64 * plan.seconds(class) + update_seconds(theta, optimizer.state_slots().len(), class)
+    }
+
+    /// The training step alone for a micro-batch.
+    pub(super) fn training_plan(&self, way: &Way, micro_batch: usize) -> Result<Plan> {
+        way.training.plan(micro_batch)
+    }
+}
+
+impl Way {
+    fn new(recipe: &Recipe, profile: &Profile, train_feed: Feed, test_feed: Option<Feed>) -> Result<Self> {
+        let program = recipe.training(&train_feed)?;
+        let evaluation = match &test_feed {
+            Some(feed) => Some(Blueprint::new(&recipe.evaluation(feed)?, profile, Gradients::Overwrite)?),
+            None => None,
+        };
+        Ok(Way {
+            training: Blueprint::new(&program, profile, Gradients::Overwrite)?,
+            program,
+            train_feed,
+            test_feed: test_feed.unwrap_or(Feed::Streamed),
+            recomputed: 0,
+            evaluation,
+        })
+    }
+
+    /// Whether the rows live on the GPU.
+    pub fn resident(&self) -> bool {
+        matches!(self.train_feed, Feed::Resident { .. })
+    }
+}
+
+/// Rows of an evaluation's micro-batch, at most.
+pub(super) fn evaluation_rows(micro_batch: usize, rows: usize) -> usize {
+    micro_batch.max(EVALUATION_ROWS).min(rows)
+}

@@ -1,0 +1,104 @@
+//! θ and the optimizer's state of a trainer, to the host and back.
+
+use super::tensors::{NamedTensor, Snapshot, check, read_vector, write_vector};
+use super::trainer::{Progress, TRAIN, Trainer};
+use crate::{Error, Result};
+
+impl Trainer {
+    /// All that resuming needs, bit for bit: also after an [`Error::OutOfMemory`]. Waits for the steps under way.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] where θ or the optimizer's state is not finite: such a state is not worth keeping.
+    pub fn snapshot(&mut self) -> Result<Snapshot> {
+        if let Some(rescued) = &self.rescued {
+            return Ok(rescued.clone());
+        }
+        self.settle()?;
+        self.sound()?;
+        let engine = self.session.engine()?;
+        let read =
+            |shards| read_vector(&self.gpu, &engine.plan(TRAIN).theta, self.model.parameters(), shards);
+        let theta = read(engine.theta())?;
+        let state = engine.state().into_iter();
+        let state: Vec<(String, Vec<NamedTensor>)> =
+            state.map(|(slot, shards)| Ok((slot.to_owned(), read(shards)?))).collect::<Result<_>>()?;
+        let vectors = state.iter().map(|(slot, tensors)| (slot.as_str(), tensors));
+        for (what, tensors) in [("parameter", &theta)].into_iter().chain(vectors) {
+            if tensors.iter().any(|tensor| tensor.values.iter().any(|value| !value.is_finite())) {
+                let step = self.progress.step;
+                return Err(self.diverged(&format!("a {what} is not finite after step {step}")));
+            }
+        }
+        let Progress { step, epoch, batch, loss_sum, loss_rows, .. } = self.progress;
+        Ok(Snapshot { step, epoch, batch, loss_sum, loss_rows, theta, state })
+    }
+
+    /// Goes on from a snapshot of a run with the same options.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where it is of another model, optimizer, batch or number of rows; the trainer is then as it
+    /// was.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let slots: Vec<&str> = self.session.engine()?.state().iter().map(|(slot, _)| *slot).collect();
+        let found: Vec<&str> = snapshot.state.iter().map(|(slot, _)| slot.as_str()).collect();
+        if slots != found {
+            let message = format!("the optimizer keeps {slots:?}, and {found:?} are given");
+            return Err(Error::shape("loading the optimizer's state", message));
+        }
+        let Snapshot { step, epoch, batch, .. } = *snapshot;
+        let batches = self.batches_per_epoch();
+        if epoch.checked_mul(batches).and_then(|steps| steps.checked_add(batch)) != Some(step) {
+            let message =
+                format!("{step} steps are not {epoch} epochs of {batches} batches and {batch} more");
+            return Err(Error::shape("loading a snapshot", message));
+        }
+        for tensors in snapshot.state.iter().map(|(_, tensors)| tensors).chain([&snapshot.theta]) {
+            check(self.model.parameters(), tensors)?;
+        }
+        self.settle()?;
+        self.put_state(snapshot)?;
+        let Snapshot { step, epoch, batch, loss_sum, loss_rows, .. } = *snapshot;
+        self.progress = Progress { step, epoch, batch, loss_sum, loss_rows, ..Progress::default() };
+        self.stream = None;
+        self.events.clear();
+        self.finished = false;
+        Ok(())
+    }
+
+    /// Writes θ and the optimizer's state, which must be this run's.
+    pub(super) fn put_state(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let engine = self.session.engine()?;
+        let (layout, parameters) = (&engine.plan(TRAIN).theta, self.model.parameters());
+        let write = |shards, tensors| write_vector(&self.gpu, layout, parameters, shards, tensors);
+        write(engine.theta(), &snapshot.theta)?;
+        for ((_, shards), (_, tensors)) in engine.state().into_iter().zip(&snapshot.state) {
+            write(shards, tensors)?;
+        }
+        Ok(())
+    }
+
+    /// θ at the start, drawn from the seed.
+    pub(super) fn set_initial_parameters(&mut self) -> Result<()> {
+        let seed = self.options().seed;
+        let parameters = self.model.parameters();
+        let initial: Vec<NamedTensor> = parameters
+            .iter()
+            .enumerate()
+            .map(|(number, info)| NamedTensor {
+                name: info.name.clone(),
+                shape: info.shape.clone(),
+                values: info.initial_values(seed, number),
+            })
+            .collect();
+        let engine = self.session.engine()?;
+        write_vector(&self.gpu, &engine.plan(TRAIN).theta, parameters, engine.theta(), &initial)
+    }
+
+    /// θ as the user reads it, by name. Waits for the steps under way.
+    pub fn parameters(&mut self) -> Result<Vec<NamedTensor>> {
+        self.settle()?;
+        let engine = self.session.engine()?;
+        engine.refresh_readout()?;
+        read_vector(&self.gpu, &engine.plan(TRAIN).theta, self.model.parameters(), engine.readout())
+    }
+}
