@@ -57,6 +57,7 @@ pub use graph::{Array, Dim, Element, Graph, Initial, ParameterInfo, Shape, StepC
 pub use nn::{Activation, Initialisation, Layer, Loss, Mode, ModelSpec, linear, model_help};
 pub use optim::{Hyper, HyperKind, HyperRange, HyperValue, Optimizer, UPDATE_RULES, UpdateRule};
 pub use plan::memory::ByteCounts;
+pub use plan::memory_map::{MemoryMap, PlacedTensor};
 #[cfg(feature = "cli")]
 pub use run::RunConfig;
 pub use run::{

@@ -10,6 +10,8 @@ mod config;
 #[cfg(feature = "cli")]
 mod curves;
 mod folder;
+#[cfg(feature = "cli")]
+pub(crate) mod memory_chart;
 mod metrics;
 #[cfg(feature = "cli")]
 mod settings;
