@@ -17,7 +17,7 @@ mod step;
 mod theta;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 

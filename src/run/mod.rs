@@ -10,6 +10,8 @@ mod config;
 #[cfg(feature = "cli")]
 mod curves;
 mod folder;
+#[cfg(feature = "cli")]
+mod memory_chart;
 mod metrics;
 #[cfg(feature = "cli")]
 mod settings;
@@ -23,6 +25,8 @@ pub use checkpoint::{read_checkpoint, read_model, write_checkpoint, write_model}
 #[cfg(feature = "cli")]
 pub use config::RunConfig;
 pub use folder::RunFolder;
+#[cfg(feature = "cli")]
+pub(crate) use memory_chart::draw_memory;
 pub use metrics::{EpochMetrics, Record};
 #[cfg(feature = "cli")]
 pub(crate) use settings::{OptimizerSettings, Settings, given};
@@ -182,14 +186,4 @@ impl Run {
             other => other,
         }
     }
-}
-
-/// SHIM
-#[cfg(feature = "cli")]
-pub(crate) fn draw_memory(
-    _: &std::path::Path,
-    _: &crate::plan::MemoryMap,
-    _: &crate::train::PlanReport,
-) -> Result<()> {
-    Ok(())
 }
