@@ -6,7 +6,7 @@ use plotters::prelude::*;
 
 use super::atomic;
 use crate::gpu::format_bytes;
-use crate::{Error, MemoryMap, PlacedTensor, Result};
+use crate::{Error, MemoryMap, PlacedTensor, PlanReport, Result};
 
 const SIZE: (u32, u32) = (900, 600);
 const MARGIN: u32 = 16;
