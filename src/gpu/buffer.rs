@@ -185,3 +185,63 @@ impl Gpu {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::GpuOptions;
+
+    fn default_gpu() -> Gpu {
+        Gpu::new(&GpuOptions::default()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn buffers_stand_in_the_account_as_long_as_they_live() {
+        let gpu = default_gpu();
+        let before = gpu.allocator_total().map(|total| total.allocated);
+        let theta = gpu.buffer("theta", 1 << 20, BufferUse::Storage).unwrap();
+        let first = gpu.buffer("state", 1 << 16, BufferUse::Storage).unwrap();
+        let second = gpu.buffer("state", 1 << 10, BufferUse::Storage).unwrap();
+        let planned = (1 << 20) + (1 << 16) + (1 << 10);
+        assert_eq!(
+            gpu.account().into_iter().collect::<Vec<_>>(),
+            [("state".to_owned(), (1 << 16) + (1 << 10)), ("theta".to_owned(), 1 << 20)]
+        );
+        let after = gpu.allocator_total().map(|total| total.allocated);
+        if let (Some(before), Some(after)) = (before, after) {
+            // Drivers round a buffer up to their alignment, at most a page each.
+            assert!((planned..=planned + 3 * 4096).contains(&(after - before)), "{before} to {after}");
+        }
+        drop((theta, first));
+        assert_eq!(gpu.account().into_iter().collect::<Vec<_>>(), [("state".to_owned(), 1 << 10)]);
+        drop(second);
+        assert!(gpu.account().is_empty());
+    }
+
+    #[test]
+    fn a_limit_that_drops_refuses_buffers_and_names_those_above_it() {
+        let gpu = default_gpu();
+        let opened = gpu.budget();
+        let first = gpu.buffer("theta", 1 << 20, BufferUse::Storage).unwrap();
+        gpu.clone().set_memory_limit((1 << 20) + 1024);
+        assert_eq!((gpu.budget().bytes, gpu.over_limit()), ((1 << 20) + 1024, None));
+
+        let error = gpu.buffer("state", 1028, BufferUse::Storage).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "state takes 1.00 KiB (1028 bytes) where 1.00 MiB are allocated and the memory limit is 1.00 MiB (1049600 \
+         bytes)"
+        );
+        assert!(matches!(error, Error::OutOfMemory(_)) && error.exit_code() == 1);
+        assert_eq!(gpu.account().len(), 1, "what was refused is not in the account");
+        gpu.check().unwrap();
+        drop(gpu.buffer("state", 1024, BufferUse::Storage).unwrap());
+
+        gpu.set_memory_limit(4096);
+        assert_eq!(gpu.over_limit(), Some(1 << 20));
+        drop(first);
+        assert_eq!(gpu.over_limit(), None);
+        gpu.set_memory_limit(u64::MAX);
+        assert_eq!(gpu.budget(), opened, "a limit never lifts the budget");
+    }
+}

@@ -202,82 +202,6 @@ fn each_source_is_compiled_once() {
 }
 
 #[test]
-fn any_range_comes_back_as_it_was_written() {
-    let gpu = default_gpu();
-    let bytes: Vec<u8> = (0..1000u32).map(|i| (i * 7 % 251) as u8).collect();
-    let buffer = gpu.buffer("bytes", 1000, BufferUse::Storage).unwrap();
-    gpu.write_buffer(buffer.raw(), 0, &bytes).unwrap();
-    for range in [0..1000, 0..0, 0..1, 3..5, 1..999, 997..1000, 4..8] {
-        let expected = &bytes[range.start as usize..range.end as usize];
-        assert_eq!(gpu.read_buffer(buffer.raw(), range.clone()).unwrap(), expected, "{range:?}");
-    }
-    gpu.write_buffer(buffer.raw(), 8, &[9; 5]).unwrap();
-    let read = gpu.read_buffer(buffer.raw(), 4..20).unwrap();
-    assert_eq!(read[4..12], [9, 9, 9, 9, 9, 0, 0, 0], "the rest of the last word is zero");
-    assert_eq!((&read[..4], &read[12..]), (&bytes[4..8], &bytes[16..20]), "its neighbours stay");
-}
-
-#[test]
-fn transfers_go_in_pieces_through_two_buffers_that_are_kept() {
-    let gpu = default_gpu();
-    gpu.prepare_transfers().unwrap();
-    let staging = [("staging".to_owned(), TRANSFER_BYTES)];
-    assert_eq!(gpu.account().into_iter().collect::<Vec<_>>(), staging);
-    let piece = TRANSFER_BYTES / 2;
-    // Neighbours of one piece, and several; each at the start, at the least offset and at an odd one.
-    for bytes in [1, 3, 511 << 10, piece, piece + 4, 3 << 20] {
-        for at in [0, 4, 1020] {
-            let buffer = gpu.buffer("bytes", 4 << 20, BufferUse::Storage).unwrap();
-            let written: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8 + 1).collect();
-            gpu.write_buffer(buffer.raw(), at, &written).unwrap();
-            assert!(gpu.read_buffer(buffer.raw(), at..at + bytes).unwrap() == written, "{bytes} at {at}");
-            let whole = gpu.clone().read_buffer(buffer.raw(), 0..buffer.bytes()).unwrap();
-            let kept = |byte: usize| (at as usize..(at + bytes) as usize).contains(&byte);
-            let outside = whole.iter().enumerate().find(|(byte, value)| **value != 0 && !kept(*byte));
-            assert_eq!(outside, None, "{bytes} at {at}");
-        }
-    }
-    assert_eq!(gpu.account().into_iter().collect::<Vec<_>>(), staging, "clones share them");
-}
-
-#[test]
-fn a_failed_transfer_leaves_none_of_its_state_behind() {
-    let gpu = default_gpu();
-    let buffer = gpu.buffer("bytes", 16, BufferUse::Storage).unwrap();
-    assert!(matches!(gpu.write_buffer(buffer.raw(), 12, &[1; 8]), Err(Error::Device { .. })));
-    assert!(matches!(gpu.read_buffer(buffer.raw(), 12..20), Err(Error::Device { .. })));
-    gpu.write_buffer(buffer.raw(), 12, &[5; 4]).unwrap();
-    assert_eq!(gpu.read_buffer(buffer.raw(), 8..16).unwrap(), [0, 0, 0, 0, 5, 5, 5, 5]);
-}
-
-#[test]
-fn a_limit_that_drops_refuses_buffers_and_names_those_above_it() {
-    let gpu = default_gpu();
-    let opened = gpu.budget();
-    let first = gpu.buffer("theta", 1 << 20, BufferUse::Storage).unwrap();
-    gpu.clone().set_memory_limit((1 << 20) + 1024);
-    assert_eq!((gpu.budget().bytes, gpu.over_limit()), ((1 << 20) + 1024, None));
-
-    let error = gpu.buffer("state", 1028, BufferUse::Storage).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "state takes 1.00 KiB (1028 bytes) where 1.00 MiB are allocated and the memory limit is 1.00 MiB (1049600 \
-         bytes)"
-    );
-    assert!(matches!(error, Error::OutOfMemory(_)) && error.exit_code() == 1);
-    assert_eq!(gpu.account().len(), 1, "what was refused is not in the account");
-    gpu.check().unwrap();
-    drop(gpu.buffer("state", 1024, BufferUse::Storage).unwrap());
-
-    gpu.set_memory_limit(4096);
-    assert_eq!(gpu.over_limit(), Some(1 << 20));
-    drop(first);
-    assert_eq!(gpu.over_limit(), None);
-    gpu.set_memory_limit(u64::MAX);
-    assert_eq!(gpu.budget(), opened, "a limit never lifts the budget");
-}
-
-#[test]
 fn a_device_that_computes_in_the_hosts_memory_names_what_the_host_lacks() {
     let gpu = default_gpu();
     let shares = memory::host_free(gpu.adapter_info().device_type).is_some();
@@ -292,29 +216,6 @@ fn the_drivers_counter_is_told_where_the_driver_has_a_budget() {
     let report = reports.iter().find(|report| report.name == gpu.adapter_info().name).unwrap();
     let tells = report.heaps.iter().any(|heap| heap.device_local && heap.budget.is_some());
     assert_eq!(gpu.driver_bytes().is_some(), tells, "{report:?}");
-}
-
-#[test]
-fn buffers_stand_in_the_account_as_long_as_they_live() {
-    let gpu = default_gpu();
-    let before = gpu.allocator_total().map(|total| total.allocated);
-    let theta = gpu.buffer("theta", 1 << 20, BufferUse::Storage).unwrap();
-    let first = gpu.buffer("state", 1 << 16, BufferUse::Storage).unwrap();
-    let second = gpu.buffer("state", 1 << 10, BufferUse::Storage).unwrap();
-    let planned = (1 << 20) + (1 << 16) + (1 << 10);
-    assert_eq!(
-        gpu.account().into_iter().collect::<Vec<_>>(),
-        [("state".to_owned(), (1 << 16) + (1 << 10)), ("theta".to_owned(), 1 << 20)]
-    );
-    let after = gpu.allocator_total().map(|total| total.allocated);
-    if let (Some(before), Some(after)) = (before, after) {
-        // Drivers round a buffer up to their alignment, at most a page each.
-        assert!((planned..=planned + 3 * 4096).contains(&(after - before)), "{before} to {after}");
-    }
-    drop((theta, first));
-    assert_eq!(gpu.account().into_iter().collect::<Vec<_>>(), [("state".to_owned(), 1 << 10)]);
-    drop(second);
-    assert!(gpu.account().is_empty());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::mapping::{Mapping, Turn};
 use crate::Result;
 
 /// Bytes moved at a time: small, since they are taken of the memory budget as long as the device lives.
-pub(super) const PIECE: u64 = 512 << 10;
+const PIECE: u64 = 512 << 10;
 
 /// Bytes of the two buffers through which all transfers of a device go.
 pub(crate) const TRANSFER_BYTES: u64 = 2 * PIECE;
@@ -82,6 +82,22 @@ impl Gpu {
         *kept = Some(transfers);
         Ok(())
     }
+
+    fn copy(
+        &self,
+        from: &wgpu::Buffer,
+        from_byte: u64,
+        to: &wgpu::Buffer,
+        to_byte: u64,
+        bytes: u64,
+        doing: &str,
+    ) -> Result<SubmissionIndex> {
+        self.scoped(doing, || {
+            let mut encoder = self.device().create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(from, from_byte, to, to_byte, bytes);
+            self.submit(encoder)
+        })
+    }
 }
 
 impl Transfers {
@@ -133,20 +149,61 @@ impl Transfers {
     }
 }
 
-impl Gpu {
-    fn copy(
-        &self,
-        from: &wgpu::Buffer,
-        from_byte: u64,
-        to: &wgpu::Buffer,
-        to_byte: u64,
-        bytes: u64,
-        doing: &str,
-    ) -> Result<SubmissionIndex> {
-        self.scoped(doing, || {
-            let mut encoder = self.device().create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(from, from_byte, to, to_byte, bytes);
-            self.submit(encoder)
-        })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Error, GpuOptions};
+
+    fn default_gpu() -> Gpu {
+        Gpu::new(&GpuOptions::default()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn any_range_comes_back_as_it_was_written() {
+        let gpu = default_gpu();
+        let bytes: Vec<u8> = (0..1000u32).map(|i| (i * 7 % 251) as u8).collect();
+        let buffer = gpu.buffer("bytes", 1000, BufferUse::Storage).unwrap();
+        gpu.write_buffer(buffer.raw(), 0, &bytes).unwrap();
+        for range in [0..1000, 0..0, 0..1, 3..5, 1..999, 997..1000, 4..8] {
+            let expected = &bytes[range.start as usize..range.end as usize];
+            assert_eq!(gpu.read_buffer(buffer.raw(), range.clone()).unwrap(), expected, "{range:?}");
+        }
+        gpu.write_buffer(buffer.raw(), 8, &[9; 5]).unwrap();
+        let read = gpu.read_buffer(buffer.raw(), 4..20).unwrap();
+        assert_eq!(read[4..12], [9, 9, 9, 9, 9, 0, 0, 0], "the rest of the last word is zero");
+        assert_eq!((&read[..4], &read[12..]), (&bytes[4..8], &bytes[16..20]), "its neighbours stay");
+    }
+
+    #[test]
+    fn transfers_go_in_pieces_through_two_buffers_that_are_kept() {
+        let gpu = default_gpu();
+        gpu.prepare_transfers().unwrap();
+        let staging = [("staging".to_owned(), TRANSFER_BYTES)];
+        assert_eq!(gpu.account().into_iter().collect::<Vec<_>>(), staging);
+
+        // Neighbours of one piece, and several; each at the start, at the least offset and at an odd one.
+        for bytes in [1, 3, 511 << 10, PIECE, PIECE + 4, 3 << 20] {
+            for at in [0, 4, 1020] {
+                let buffer = gpu.buffer("bytes", 4 << 20, BufferUse::Storage).unwrap();
+                let written: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8 + 1).collect();
+                gpu.write_buffer(buffer.raw(), at, &written).unwrap();
+                assert!(gpu.read_buffer(buffer.raw(), at..at + bytes).unwrap() == written, "{bytes} at {at}");
+                let whole = gpu.clone().read_buffer(buffer.raw(), 0..buffer.bytes()).unwrap();
+                let kept = |byte: usize| (at as usize..(at + bytes) as usize).contains(&byte);
+                let outside = whole.iter().enumerate().find(|(byte, value)| **value != 0 && !kept(*byte));
+                assert_eq!(outside, None, "{bytes} at {at}");
+            }
+        }
+        assert_eq!(gpu.account().into_iter().collect::<Vec<_>>(), staging, "clones share them");
+    }
+
+    #[test]
+    fn a_failed_transfer_leaves_none_of_its_state_behind() {
+        let gpu = default_gpu();
+        let buffer = gpu.buffer("bytes", 16, BufferUse::Storage).unwrap();
+        assert!(matches!(gpu.write_buffer(buffer.raw(), 12, &[1; 8]), Err(Error::Device { .. })));
+        assert!(matches!(gpu.read_buffer(buffer.raw(), 12..20), Err(Error::Device { .. })));
+        gpu.write_buffer(buffer.raw(), 12, &[5; 4]).unwrap();
+        assert_eq!(gpu.read_buffer(buffer.raw(), 8..16).unwrap(), [0, 0, 0, 0, 5, 5, 5, 5]);
     }
 }
