@@ -293,7 +293,7 @@ impl<'a> Lowerer<'a> {
         let mut params = vec![count as u32, fold as u32];
         params.extend(fields.iter().map(|&field| field as u32));
         let kernel = self.kernel(label, wgsl, reads.len());
-        self.push(Dispatch { kernel, reads, write, params, groups })
+        self.push(Dispatch { kernel, reads, write, params, groups, operations: 0 })
     }
 
     /// The kernel of this text: one, however often it is launched.

@@ -201,7 +201,9 @@ impl Lowerer<'_> {
         let output = FIRST_EPILOGUE_BINDING + reads.len() as u32 - 2;
         let kernel = self.matmul_kernel(spec, epilogue.text, output, reads.len());
         let params = bytemuck::cast_slice(&[params]).to_vec();
-        self.push(Dispatch { kernel, reads, write, params, groups })
+        let operations =
+            [m.length, n.length, k.length, batches].iter().fold(2, |all, &part| all * part as u64);
+        self.push(Dispatch { kernel, reads, write, params, groups, operations })
     }
 
     /// The kernel of this kind, its text written once: it is by far the longest.

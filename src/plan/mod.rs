@@ -3,6 +3,7 @@
 
 mod arena;
 mod blueprint;
+pub(crate) mod cost;
 mod expression;
 mod fuse;
 mod kernels;
@@ -102,6 +103,8 @@ pub(crate) struct Dispatch {
     /// The kernel's own uniform.
     pub params: Vec<u32>,
     pub groups: [u32; 2],
+    /// Floating-point operations, where they are more than what moving the bytes takes.
+    pub operations: u64,
 }
 
 /// A slot that the host fills.
@@ -127,19 +130,6 @@ pub(crate) struct Plan {
     /// Bytes of each arena.
     pub arenas: Vec<u64>,
 }
-
-// SHIM
-impl Plan {
-    pub fn seconds(&self, _: crate::AdapterClass) -> f64 {
-        1e-3 + 1e-5 * self.batch as f64
-    }
-}
-pub(crate) mod cost {
-    pub(crate) fn update_seconds(_: u64, _: usize, _: crate::AdapterClass) -> f64 {
-        1e-4
-    }
-}
-// END SHIM
 
 impl Plan {
     /// Compiles `program` for micro-batches of `batch` rows on an adapter of `profile`; each is a batch of its own.

@@ -20,8 +20,6 @@ use crate::graph::{Graph, Var};
 #[derive(Clone, Debug)]
 pub(crate) struct Variant {
     pub program: Program,
-    /// Stored tensors of the forward pass that the backward pass still reads.
-    pub kept: usize,
     /// Stored tensors of the forward pass that are made a second time.
     pub recomputed: usize,
 }
@@ -41,8 +39,7 @@ pub(crate) fn variants(program: &Program, profile: &Profile) -> Result<Vec<Varia
         let again = pass.rebuild(program, &kept);
         if !again.remade.is_empty() && seen.insert(again.kept.clone()) {
             let costly = again.remade.iter().filter(|&var| !pass.stored[var].is_cheap).count();
-            let (kept, recomputed) = (again.kept.len(), again.remade.len());
-            found.push((costly, Variant { program: again.program, kept, recomputed }));
+            found.push((costly, Variant { program: again.program, recomputed: again.remade.len() }));
         }
     }
     found.sort_by_key(|(costly, variant)| (*costly, variant.recomputed));

@@ -14,6 +14,9 @@ const ROWS: usize = 37;
 
 const MICRO_BATCHES: [usize; 4] = [1, 7, 16, ROWS];
 
+/// Appends a model and its loss.
+type Build = fn(&mut Graph) -> Result<Var>;
+
 /// A model and a batch of [`ROWS`] rows.
 type Model = (&'static str, Program, StepContext);
 
@@ -21,7 +24,7 @@ fn models() -> Vec<Model> {
     let widths = [12, 16, 24, 10];
     let program = mlp(&widths).unwrap();
     let step = mlp_step(&program, &widths, ROWS);
-    let rest: [(&'static str, fn(&mut Graph) -> Result<Var>); 4] = [
+    let rest: [(&'static str, Build); 4] = [
         ("dropout of 7 columns", |g| with_dropout(g, 7)),
         ("dropout of 8 columns", |g| with_dropout(g, 8)),
         ("an embedding and an unused parameter", embedding),
@@ -43,7 +46,7 @@ fn models() -> Vec<Model> {
 }
 
 /// The program of the gradients of a loss.
-fn trained(build: fn(&mut Graph) -> Result<Var>) -> Result<Program> {
+fn trained(build: Build) -> Result<Program> {
     let mut graph = Graph::new();
     let loss = build(&mut graph)?;
     let parameters = graph.parameter_vars().to_vec();
