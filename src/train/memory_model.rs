@@ -12,7 +12,7 @@ use crate::gpu::{AdapterClass, Profile};
 use crate::graph::ParameterInfo;
 use crate::nn::Loss;
 use crate::optim::Optimizer;
-use crate::plan::cost::update_seconds;
+use crate::plan::cost::{accumulation_seconds, update_seconds};
 use crate::plan::memory::{ByteCounts, Needs};
 use crate::plan::recompute::variants;
 use crate::plan::{Blueprint, Gradients, Plan, Program};
@@ -164,7 +164,9 @@ impl MemoryModel {
         let class: AdapterClass = self.profile.class;
         let theta: u64 = plan.theta.shards.iter().map(|floats| 4 * *floats as u64).sum();
         let optimizer: &Optimizer = &self.options.optimizer;
-        parts as f64 * plan.seconds(class) + update_seconds(theta, optimizer.state_slots().len(), class)
+        parts as f64 * plan.seconds(class)
+            + (parts - 1) as f64 * accumulation_seconds(theta, class)
+            + update_seconds(theta, optimizer.state_slots().len(), class)
     }
 
     /// The training step alone for a micro-batch.

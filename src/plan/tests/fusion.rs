@@ -8,7 +8,7 @@ use crate::graph::{Dim, Element, Graph, Initial, Shape, TensorType, Var};
 use crate::plan::{Destination, Plan, Program};
 
 /// A training step of an MLP with ReLU on `widths[0]` floats a row: the loss and the gradient of every parameter.
-pub(super) fn mlp(widths: &[usize]) -> Result<Program> {
+pub(in crate::plan) fn mlp(widths: &[usize]) -> Result<Program> {
     let mut graph = Graph::new();
     let mut x = graph.input("features", [Dim::BATCH, Dim::Fixed(widths[0])])?;
     let labels = TensorType { shape: Shape::from([Dim::BATCH]), element: Element::U32 };

@@ -1,7 +1,7 @@
 //! Programs run on whatever adapter there is and compared with the f64 reference.
 
 mod accumulation;
-mod fusion;
+pub(super) mod fusion;
 mod limits;
 mod operations;
 mod planning;
