@@ -1,42 +1,51 @@
 //! Tables with a header, as comma-separated text.
+//!
+//! One pass checks every row and reads the targets. The features stay in memory where they fit; else only each
+//! row's place in the file does, and a row is read and parsed again whenever a minibatch needs it.
 
-mod target;
-
-use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 
+use super::columns::{Columns, Role};
 use super::dataset::{Dataset, Features};
-use super::files::{self, quoted, shown};
-use super::schema::{Encoding, Purpose, Schema};
-use crate::error::did_you_mean;
+use super::files::{self, quoted, stem};
+use super::schema::Purpose;
+use super::store::Store;
+use super::target::{TargetColumn, number};
+use crate::host::HostMemory;
 use crate::{Error, Result};
-use target::TargetColumn;
 
 /// Reads a table: every column a number but the target, which may be text.
-pub(super) fn load(path: &Path, purpose: Purpose) -> Result<Dataset> {
+pub(super) fn load(path: &Path, purpose: Purpose, memory: HostMemory) -> Result<Dataset> {
     let mut reader = ReaderBuilder::new().flexible(true).from_reader(files::open(path)?);
     let header = reader.byte_headers().map_err(|error| failed(path, error))?;
-    let columns = Columns::new(header, purpose).map_err(|message| Error::data(path, "header", message))?;
+    let columns = column_names(header).and_then(|names| Columns::new(names, purpose));
+    let columns = columns.map_err(|message| Error::data(path, "header", message))?;
     let mut target = TargetColumn::new(purpose);
-    let features = Features::Floats(read_rows(path, &mut reader, &columns, &mut target)?);
-
+    let rows = read_rows(path, &mut reader, &columns, &mut target, memory)?;
     let (task, targets) = target.finish();
-    let schema = match purpose {
-        Purpose::Train { .. } => Schema {
-            feature_shape: vec![columns.features],
-            encoding: Encoding::F32,
-            feature_names: columns.named(|role| matches!(role, Role::Feature(_))).collect(),
-            target_name: columns.named(|role| matches!(role, Role::Target)).next(),
-            task,
-        },
-        Purpose::Evaluate(schema) | Purpose::Predict(schema) => schema.clone(),
+    let schema = columns.schema(purpose, task);
+    let features = match rows {
+        Rows::Values(values) => Features::Floats(values),
+        Rows::Places(mut places) => {
+            let text = Store::open(path, memory)?;
+            text.expect_random_reads();
+            places.push(text.len());
+            Features::Text(IndexedText { text, places, columns })
+        }
     };
-    let unpacked = if files::is_gzip(path) { path.with_extension("") } else { path.to_owned() };
-    let name = unpacked.file_stem().unwrap_or_default().to_string_lossy();
-    Dataset::new(&name, schema, features, targets)
+    Dataset::new(&stem(path), schema, features, targets)
+}
+
+/// The names in the first line.
+fn column_names(header: &ByteRecord) -> Result<Vec<String>, String> {
+    check_single_line(header)?;
+    let names = header.iter().enumerate().map(|(column, name)| column_name(column, name));
+    let names = names.collect::<Result<Vec<String>, String>>()?;
+    check_names(&names)?;
+    Ok(names)
 }
 
 fn column_name(column: usize, name: &[u8]) -> Result<String, String> {
@@ -59,96 +68,6 @@ fn check_single_line(record: &ByteRecord) -> Result<(), String> {
     Ok(())
 }
 
-/// What a column of the file is read as.
-#[derive(Clone, Copy)]
-enum Role {
-    /// The feature with this index.
-    Feature(usize),
-    Target,
-    Unread,
-}
-
-/// The columns in the order of the file.
-struct Columns {
-    names: Vec<String>,
-    roles: Vec<Role>,
-    features: usize,
-    /// Whether the last column is the target because none was named.
-    target_is_guessed: bool,
-}
-
-impl Columns {
-    fn new(header: &ByteRecord, purpose: Purpose) -> Result<Self, String> {
-        check_single_line(header)?;
-        let names = header.iter().enumerate().map(|(column, name)| column_name(column, name));
-        let names = names.collect::<Result<Vec<String>, String>>()?;
-        check_names(&names)?;
-        match purpose {
-            Purpose::Train { target, .. } => Self::by_target(names, target),
-            Purpose::Evaluate(schema) => Self::by_schema(names, schema, Some(Role::Target)),
-            Purpose::Predict(schema) => Self::by_schema(names, schema, None),
-        }
-    }
-
-    /// The target is the column of that name or the last, the features are the others.
-    fn by_target(names: Vec<String>, target: Option<&str>) -> Result<Self, String> {
-        let features = names.len() - 1;
-        if features == 0 {
-            return Err(format!(
-                "has the single column {}; a target and a feature are needed",
-                quoted(&names[0])
-            ));
-        }
-        let guessed = target.is_none();
-        let target = match target {
-            None => features,
-            Some(target) => names.iter().position(|name| name == target).ok_or_else(|| {
-                let known: Vec<&str> = names.iter().map(String::as_str).collect();
-                format!("no such target column: {}", did_you_mean(&shown(target), &known))
-            })?,
-        };
-        let mut roles: Vec<Role> = (0..features).map(Role::Feature).collect();
-        roles.insert(target, Role::Target);
-        Ok(Columns { names, roles, features, target_is_guessed: guessed })
-    }
-
-    /// The columns that the schema names, in whatever order; `target` says whether its column is needed.
-    fn by_schema(names: Vec<String>, schema: &Schema, target: Option<Role>) -> Result<Self, String> {
-        if schema.feature_names.len() != schema.features() {
-            let message = "the model was trained on data without column names; a table does not fit it";
-            return Err(message.to_owned());
-        }
-        let mut known: HashMap<&str, Role> = schema
-            .feature_names
-            .iter()
-            .enumerate()
-            .map(|(at, name)| (name.as_str(), Role::Feature(at)))
-            .collect();
-        if let Some(name) = &schema.target_name {
-            known.insert(name, target.unwrap_or(Role::Unread));
-        }
-        let roles = names.iter().map(|name| {
-            let role = known.get(name.as_str()).copied();
-            role.ok_or_else(|| format!("the model was trained without a column {}; remove it", quoted(name)))
-        });
-        let roles = roles.collect::<Result<_, _>>()?;
-        let present: HashSet<&str> = names.iter().map(String::as_str).collect();
-        let mut needed =
-            schema.feature_names.iter().chain(schema.target_name.iter().filter(|_| target.is_some()));
-        if let Some(missing) = needed.find(|name| !present.contains(name.as_str())) {
-            return Err(format!(
-                "the column {}, which the model was trained with, is missing",
-                quoted(missing)
-            ));
-        }
-        Ok(Columns { names, roles, features: schema.feature_names.len(), target_is_guessed: false })
-    }
-
-    fn named(&self, which: fn(&Role) -> bool) -> impl Iterator<Item = String> {
-        self.names.iter().zip(&self.roles).filter(move |(_, role)| which(role)).map(|(name, _)| name.clone())
-    }
-}
-
 /// Refuses what is no header, or not of columns between commas.
 fn check_names(names: &[String]) -> Result<(), String> {
     match names {
@@ -161,24 +80,34 @@ fn check_names(names: &[String]) -> Result<(), String> {
     if names.iter().all(|name| name.parse::<f64>().is_ok()) {
         return Err("all names are numbers; the first line must name the columns".to_owned());
     }
-    let mut seen = HashSet::new();
-    match names.iter().find(|name| !seen.insert(name.as_str())) {
-        Some(twice) => Err(format!("two columns have the name {}", quoted(twice))),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
-/// All features, row after row; the targets go to `target`.
+/// The rows of a table, in memory or as where they are.
+enum Rows {
+    /// All features, row after row.
+    Values(Vec<f32>),
+    /// The byte at which each row begins.
+    Places(Vec<u64>),
+}
+
+/// Reads and checks all rows; the targets go to `target`.
 fn read_rows(
     path: &Path,
     reader: &mut Reader<Box<dyn Read>>,
     columns: &Columns,
     target: &mut TargetColumn,
-) -> Result<Vec<f32>> {
-    let mut features = Vec::new();
+    memory: HostMemory,
+) -> Result<Rows> {
+    let (mut values, mut places) = (Vec::new(), Vec::new());
+    let mut fits = true;
     let mut record = ByteRecord::new();
     while reader.read_byte_record(&mut record).map_err(|error| failed(path, error))? {
-        if let Err(Fault { column, message }) = read_row(&record, columns, target, &mut features) {
+        if !fits {
+            values.clear();
+        }
+        let read = read_features(&record, columns, &mut values);
+        if let Err(Fault { column, message }) = read.and_then(|()| read_target(&record, columns, target)) {
             let line = line_of(path, &record)?;
             let place = match column {
                 Some(column) => format!("line {line}, column {}", quoted(&columns.names[column])),
@@ -186,12 +115,69 @@ fn read_rows(
             };
             return Err(Error::data(path, place, message));
         }
+        places.push(record.position().map_or(0, |position| position.byte()));
+        if fits && !memory.holds((values.len() * size_of::<f32>()) as u64) {
+            if files::is_gzip(path) {
+                let message = "its rows do not fit into the memory; unpack it, then they are read as needed";
+                return Err(Error::data(path, "", message));
+            }
+            log::info!(
+                "{}: rows are read from the file as needed, for memory does not hold them",
+                path.display()
+            );
+            fits = false;
+            values = Vec::new();
+        }
     }
-    if features.is_empty() {
+    if places.is_empty() {
         return Err(Error::data(path, "", "there are column names but no rows"));
     }
-    features.shrink_to_fit();
-    Ok(features)
+    if !fits {
+        return Ok(Rows::Places(places));
+    }
+    values.shrink_to_fit();
+    Ok(Rows::Values(values))
+}
+
+/// A table's text, of which each row can be read alone.
+pub(super) struct IndexedText {
+    text: Store,
+    /// The byte at which each row begins, and the end of the file.
+    places: Vec<u64>,
+    columns: Columns,
+}
+
+impl IndexedText {
+    /// Features of all rows.
+    pub fn count(&self) -> usize {
+        (self.places.len() - 1) * self.columns.features
+    }
+
+    /// Copies rows as little-endian floats; `out` has their bytes exactly.
+    pub fn copy_rows(&self, rows: &[usize], out: &mut [u8]) -> Result<()> {
+        let mut text = Vec::new();
+        for row in rows {
+            let (start, end) = (self.places[*row], self.places[row + 1]);
+            let at = text.len();
+            text.resize(at + (end - start) as usize, 0);
+            self.text.read(start, &mut text[at..])?;
+            // The last row of a file may lack it, and a blank line more does no harm.
+            text.push(b'\n');
+        }
+        let mut reader = ReaderBuilder::new().flexible(true).has_headers(false).from_reader(text.as_slice());
+        let mut record = ByteRecord::new();
+        let mut values = Vec::with_capacity(rows.len() * self.columns.features);
+        for row in rows {
+            let read = reader.read_byte_record(&mut record).is_ok_and(|found| found)
+                && read_features(&record, &self.columns, &mut values).is_ok();
+            if !read {
+                let message = "is not what it was at the start; leave the file as it is while it is in use";
+                return Err(Error::data(self.text.path(), format!("row {row}"), message));
+            }
+        }
+        files::copy_words(values.iter().map(|value| value.to_le_bytes()), out);
+        Ok(())
+    }
 }
 
 /// What is wrong in a row, and in which of its columns.
@@ -200,12 +186,8 @@ struct Fault {
     message: String,
 }
 
-fn read_row(
-    record: &ByteRecord,
-    columns: &Columns,
-    target: &mut TargetColumn,
-    features: &mut Vec<f32>,
-) -> Result<(), Fault> {
+/// Appends a row's features, after a look at the row as a whole.
+fn read_features(record: &ByteRecord, columns: &Columns, features: &mut Vec<f32>) -> Result<(), Fault> {
     check_single_line(record).map_err(|message| Fault { column: None, message })?;
     if record.len() != columns.names.len() {
         let message =
@@ -215,16 +197,20 @@ fn read_row(
     let start = features.len();
     features.resize(start + columns.features, 0.0);
     for (column, (field, role)) in record.iter().zip(&columns.roles).enumerate() {
-        let read = match role {
-            Role::Feature(at) => text(field)
-                .and_then(|text| number(text).map_err(|message| hint(message, text, column, columns)))
-                .map(|value| features[start + at] = value),
-            Role::Target => text(field).and_then(|value| target.push(value)),
-            Role::Unread => Ok(()),
-        };
-        read.map_err(|message| Fault { column: Some(column), message })?;
+        let Role::Feature(at) = role else { continue };
+        let read =
+            text(field).and_then(|text| number(text).map_err(|message| hint(message, text, column, columns)));
+        features[start + at] = read.map_err(|message| Fault { column: Some(column), message })?;
     }
     Ok(())
+}
+
+fn read_target(record: &ByteRecord, columns: &Columns, target: &mut TargetColumn) -> Result<(), Fault> {
+    let Some(column) = columns.roles.iter().position(|role| matches!(role, Role::Target)) else {
+        return Ok(());
+    };
+    let read = text(&record[column]).and_then(|value| target.push(value));
+    read.map_err(|message| Fault { column: Some(column), message })
 }
 
 /// Adds to what is wrong with a feature that a text may well be the target, where none was named.
@@ -242,15 +228,6 @@ fn text(field: &[u8]) -> Result<&str, String> {
         Ok("") => Err("the value is missing; fill it in or remove the row".to_owned()),
         Ok(text) => Ok(text),
         Err(_) => Err("the value is not UTF-8 text".to_owned()),
-    }
-}
-
-/// A field as the number that it must be.
-fn number(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(value) if value.is_finite() => Ok(value),
-        Ok(_) => Err(format!("{} is not a finite 32-bit number", quoted(text))),
-        Err(_) => Err(format!("{} is not a number", quoted(text))),
     }
 }
 

@@ -1,10 +1,11 @@
-//! Rows in memory or mapped from a file, read by index in the form in which the GPU takes them.
+//! Rows in memory or in a file, read by index in the form in which the GPU takes them.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use memmap2::Mmap;
-
+use super::array::ArrayFeatures;
+use super::csv::IndexedText;
+use super::files::copy_words;
 use super::random::permutation;
 use super::schema::{Encoding, Schema, Task};
 use crate::{Error, Result};
@@ -21,24 +22,46 @@ pub struct Dataset {
     selection: Selection,
 }
 
-/// Rows of features one after the other, without padding.
+/// Where the rows of features are.
 pub(super) enum Features {
-    Bytes(Bytes),
+    /// Bytes in memory, row after row.
+    Bytes(Vec<u8>),
+    /// Floats in memory, row after row.
     Floats(Vec<f32>),
+    /// An array in a file or as it was in one.
+    Array(ArrayFeatures),
+    /// A table too large for the memory.
+    Text(IndexedText),
 }
 
-/// Bytes from memory or from a mapped file, past its header.
-pub(super) enum Bytes {
-    Owned(Vec<u8>),
-    Mapped { map: Mmap, start: usize },
-}
-
-impl Bytes {
-    pub(super) fn as_slice(&self) -> &[u8] {
+impl Features {
+    /// Values in all rows.
+    fn count(&self) -> usize {
         match self {
-            Bytes::Owned(bytes) => bytes,
-            Bytes::Mapped { map, start } => &map[*start..],
+            Features::Bytes(bytes) => bytes.len(),
+            Features::Floats(floats) => floats.len(),
+            Features::Array(array) => array.array.rows() * array.width(),
+            Features::Text(text) => text.count(),
         }
+    }
+
+    /// Copies rows as the GPU takes them; `out` has their bytes exactly.
+    fn copy_rows(&self, rows: &[usize], width: usize, out: &mut [u8]) -> Result<()> {
+        match self {
+            Features::Bytes(bytes) => {
+                for (row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
+                    out.copy_from_slice(&bytes[row * width..][..width]);
+                }
+            }
+            Features::Floats(floats) => {
+                for (row, out) in rows.iter().zip(out.chunks_exact_mut(width * size_of::<f32>())) {
+                    copy_words(floats[row * width..][..width].iter().map(|x| x.to_le_bytes()), out);
+                }
+            }
+            Features::Array(array) => array.copy_rows(rows, out)?,
+            Features::Text(text) => text.copy_rows(rows, out)?,
+        }
+        Ok(())
     }
 }
 
@@ -128,7 +151,7 @@ impl Dataset {
         if !scale.is_finite() {
             return Err(Error::shape(OPERATION, format!("the scale is {scale}, not a finite number")));
         }
-        let features = Features::Bytes(Bytes::Owned(features));
+        let features = Features::Bytes(features);
         Self::from_memory(features, feature_shape, Encoding::U8 { scale }, task, targets)
     }
 
@@ -188,18 +211,15 @@ impl Dataset {
         *self.targets != Targets::Absent
     }
 
-    /// The features of one row as numbers, bytes scaled; none where there is no such row.
+    /// The features of one row as numbers, bytes scaled; none where there is no such row or its file can no
+    /// longer be read.
     pub fn features(&self, row: usize) -> Option<Vec<f32>> {
-        let values = self.range_of(row, self.schema.features())?;
-        let scale = match self.schema.encoding {
-            Encoding::U8 { scale } => scale,
-            Encoding::F32 => 1.0,
-        };
-        Some(match &*self.features {
-            Features::Bytes(bytes) => {
-                bytes.as_slice()[values].iter().map(|byte| f32::from(*byte) * scale).collect()
-            }
-            Features::Floats(floats) => floats[values].to_vec(),
+        let row = self.selection.get(row)?;
+        let mut bytes = vec![0; self.features_bytes_per_row()];
+        self.features.copy_rows(&[row], self.schema.features(), &mut bytes).ok()?;
+        Some(match self.schema.encoding {
+            Encoding::U8 { scale } => bytes.iter().map(|byte| f32::from(*byte) * scale).collect(),
+            Encoding::F32 => bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect(),
         })
     }
 
@@ -244,29 +264,43 @@ impl Dataset {
                 format!("{} rows of {row_bytes:?} bytes do not fill {found:?} exactly", indices.len());
             return Err(Error::shape("Dataset::copy_rows", message));
         }
-        let (width, target_width) = (self.schema.features(), self.schema.task.width());
-        for (place, row) in indices.iter().enumerate() {
-            let row = self.selection.get(*row as usize).ok_or_else(|| {
+        let stored = indices.iter().map(|row| {
+            self.selection.get(*row as usize).ok_or_else(|| {
                 Error::shape("Dataset::copy_rows", format!("there is no row {row}, only {}", self.rows()))
-            })?;
-            let out = &mut features[place * row_bytes[0]..][..row_bytes[0]];
-            match &*self.features {
-                Features::Bytes(bytes) => out.copy_from_slice(&bytes.as_slice()[row * width..][..width]),
-                Features::Floats(floats) => {
-                    copy_words(floats[row * width..][..width].iter().map(|x| x.to_le_bytes()), out);
-                }
+            })
+        });
+        let stored = stored.collect::<Result<Vec<usize>>>()?;
+        self.features.copy_rows(&stored, self.schema.features(), features)?;
+        let width = self.schema.task.width();
+        match &*self.targets {
+            Targets::Labels(labels) => {
+                copy_words(stored.iter().map(|row| labels[*row].to_le_bytes()), targets)
             }
-            let out = &mut targets[place * row_bytes[1]..][..row_bytes[1]];
-            match &*self.targets {
-                Targets::Labels(labels) => out.copy_from_slice(&labels[row].to_le_bytes()),
-                Targets::Values(values) => {
-                    let values = &values[row * target_width..][..target_width];
-                    copy_words(values.iter().map(|x| x.to_le_bytes()), out);
-                }
-                Targets::Absent => {}
+            Targets::Values(values) => {
+                let values = stored.iter().flat_map(|row| &values[row * width..][..width]);
+                copy_words(values.map(|x| x.to_le_bytes()), targets);
             }
+            Targets::Absent => {}
         }
         Ok(())
+    }
+
+    /// A number that changes with the data: the CRC-32 of the schema, the count of rows, and rows evenly spread
+    /// over all, about a thousand at most. A resumed run compares it with that of its beginning.
+    ///
+    /// # Errors
+    /// A file that can no longer be read.
+    pub fn digest(&self) -> Result<u32> {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(format!("{:?} {}", self.schema, self.rows()).as_bytes());
+        let mut features = vec![0; self.features_bytes_per_row()];
+        let mut targets = vec![0; self.targets_bytes_per_row()];
+        for row in (0..self.rows()).step_by(self.rows().div_ceil(ROWS_OF_A_DIGEST)) {
+            self.copy_rows(&[row as u32], &mut features, &mut targets)?;
+            hasher.update(&features);
+            hasher.update(&targets);
+        }
+        Ok(hasher.finalize())
     }
 
     /// Some of the rows, in their order.
@@ -318,24 +352,18 @@ const OPERATION: &str = "data set from memory";
 /// The stream of random numbers that splits; epochs count up from 0 and never reach it.
 const SPLIT: u64 = u64::MAX;
 
-fn copy_words(words: impl Iterator<Item = [u8; 4]>, out: &mut [u8]) {
-    for (out, word) in out.chunks_exact_mut(4).zip(words) {
-        out.copy_from_slice(&word);
-    }
-}
+/// Rows that a digest looks at, at most.
+const ROWS_OF_A_DIGEST: usize = 1000;
 
 /// How many rows the features are.
 fn count_rows(schema: &Schema, features: &Features) -> Result<usize> {
     let wrong = |message: String| Err(Error::shape(OPERATION, message));
-    let values = match features {
-        Features::Bytes(bytes) => bytes.as_slice().len(),
-        Features::Floats(floats) => floats.len(),
-    };
     let shape = &schema.feature_shape;
     let width = shape.iter().try_fold(1usize, |product, dimension| product.checked_mul(*dimension));
     let Some(width) = width.filter(|width| *width > 0) else {
         return wrong(format!("a row cannot have the shape {shape:?}"));
     };
+    let values = features.count();
     if values == 0 || values % width != 0 {
         return wrong(format!("{values} features are not one or more rows of {shape:?} = {width}"));
     }

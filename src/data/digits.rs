@@ -10,7 +10,7 @@ use std::path::Path;
 
 use flate2::read::GzDecoder;
 
-use super::dataset::{Bytes, Dataset, Features, Targets};
+use super::dataset::{Dataset, Features, Targets};
 use super::schema::{Encoding, Part, Schema, Task};
 use crate::{Error, Result};
 
@@ -49,7 +49,7 @@ fn decode() -> Result<Dataset> {
         target_name: None,
         task: Task::classes(10),
     };
-    Dataset::new("digits", schema, Features::Bytes(Bytes::Owned(pixels)), Targets::Labels(labels))
+    Dataset::new("digits", schema, Features::Bytes(pixels), Targets::Labels(labels))
 }
 
 #[cfg(test)]

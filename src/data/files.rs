@@ -30,6 +30,19 @@ pub(super) fn reading_failed(path: &Path, error: io::Error) -> Error {
     }
 }
 
+/// The name of a data set that a file holds: the file's, without its endings.
+pub(super) fn stem(path: &Path) -> String {
+    let unpacked = if is_gzip(path) { path.with_extension("") } else { path.to_owned() };
+    unpacked.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Puts words of four bytes one after the other.
+pub(super) fn copy_words(words: impl Iterator<Item = [u8; 4]>, out: &mut [u8]) {
+    for (out, word) in out.chunks_exact_mut(4).zip(words) {
+        out.copy_from_slice(&word);
+    }
+}
+
 /// Text of a user or a file as a message can show it: on one line and not too long.
 pub(super) fn shown(text: &str) -> String {
     const SHOWN: usize = 40;

@@ -1,19 +1,22 @@
 //! A folder of IDX files in MNIST's naming: images and labels as bytes, for training and for testing.
 //!
 //! The format (LeCun, *The MNIST database*): two zero bytes, a byte for the element type, a byte for the number
-//! of dimensions, each dimension as a big-endian u32, then the elements. A plain file is mapped and never
-//! copied; a gzipped one is decoded once into the memory where it stays.
+//! of dimensions, each dimension as a big-endian u32, then the elements. A plain file is read where it
+//! lies; a gzipped one is decoded once into the memory where it stays.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use memmap2::Mmap;
 
-use super::dataset::{Bytes, Dataset, Features, Targets, first_label_beyond};
+use super::array::{ArrayFeatures, RowArray};
+use super::dataset::{Dataset, Features, Targets, first_label_beyond};
+use super::element::Element;
 use super::files;
-use super::schema::{Encoding, Part, Purpose, Schema, Task};
+use super::schema::{Part, Purpose, Schema, Task};
+use super::store::Store;
+use crate::host::HostMemory;
 use crate::{Error, Result};
 
 const BYTE_ELEMENTS: u8 = 0x08;
@@ -22,32 +25,43 @@ const BYTE_ELEMENTS: u8 = 0x08;
 const GREATEST_DEFLATE_RATIO: u64 = 1032;
 
 /// Reads one part of a folder; classes are counted where the purpose does not know them.
-pub(super) fn load(folder: &Path, part: Part, purpose: Purpose) -> Result<Dataset> {
-    let images = read(&find(folder, part, "images-idx3-ubyte")?, 3)?;
+pub(super) fn load(folder: &Path, part: Part, purpose: Purpose, memory: HostMemory) -> Result<Dataset> {
+    let images = read(&find(folder, part, "images-idx3-ubyte")?, 3, memory)?;
     let (task, targets) = match purpose {
         Purpose::Predict(schema) => (schema.task.clone(), Targets::Absent),
-        Purpose::Train { .. } => labels_of(folder, part, &images, None)?,
-        Purpose::Evaluate(schema) => labels_of(folder, part, &images, Some(&schema.task))?,
+        Purpose::Train { .. } => labels_of(folder, part, &images, None, memory)?,
+        Purpose::Evaluate(schema) => labels_of(folder, part, &images, Some(&schema.task), memory)?,
     };
+    let encoding = images.encoding();
     let schema = Schema {
         feature_shape: images.shape[1..].to_vec(),
-        encoding: Encoding::U8 { scale: 1.0 / 255.0 },
+        encoding,
         feature_names: Vec::new(),
         target_name: None,
         task,
     };
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-    Dataset::new(&name, schema, Features::Bytes(images.bytes), targets)
+    images.store.expect_random_reads();
+    let features = ArrayFeatures { array: images, but: None, encoding };
+    Dataset::new(&name, schema, Features::Array(features), targets)
 }
 
-fn labels_of(folder: &Path, part: Part, images: &Array, known: Option<&Task>) -> Result<(Task, Targets)> {
+fn labels_of(
+    folder: &Path,
+    part: Part,
+    images: &RowArray,
+    known: Option<&Task>,
+    memory: HostMemory,
+) -> Result<(Task, Targets)> {
     let path = find(folder, part, "labels-idx1-ubyte")?;
-    let array = read(&path, 1)?;
+    let array = read(&path, 1, memory)?;
     if array.shape[0] != images.shape[0] {
         let message = format!("{} labels for {} images", array.shape[0], images.shape[0]);
         return Err(Error::data(&path, "", message));
     }
-    let labels: Vec<u32> = array.bytes.as_slice().iter().map(|label| u32::from(*label)).collect();
+    let mut labels = vec![0; array.rows()];
+    array.store.read(array.start, &mut labels)?;
+    let labels: Vec<u32> = labels.into_iter().map(u32::from).collect();
     let count = match known {
         Some(Task::Classes { count, .. }) => *count,
         _ => labels.iter().max().map_or(0, |label| *label as usize + 1),
@@ -80,33 +94,24 @@ fn find(folder: &Path, part: Part, kind: &str) -> Result<PathBuf> {
     Err(Error::data(folder, "", format!("the folder has neither `{plain}` nor `{plain}.gz`{advice}")))
 }
 
-/// What an IDX file holds.
-struct Array {
-    shape: Vec<usize>,
-    bytes: Bytes,
-}
-
-fn read(path: &Path, dimensions: u8) -> Result<Array> {
+fn read(path: &Path, dimensions: u8, memory: HostMemory) -> Result<RowArray> {
     let file = File::open(path).map_err(|error| Error::read(path, error))?;
     let stored = file.metadata().map_err(|error| Error::read(path, error))?.len();
-    let (shape, bytes) = if files::is_gzip(path) {
+    let (shape, store, start) = if files::is_gzip(path) {
         let mut decoder = MultiGzDecoder::new(file);
         let (shape, promised) = read_header(path, dimensions, &mut decoder)?;
-        (shape, Bytes::Owned(decode(path, decoder, promised, stored)?))
+        (shape, Store::owned(path, decode(path, decoder, promised, stored)?), 0)
     } else {
         let (shape, promised) = read_header(path, dimensions, &file)?;
-        let start = header_bytes(dimensions);
-        let found = stored.saturating_sub(start as u64);
+        let start = header_bytes(dimensions) as u64;
+        let found = stored.saturating_sub(start);
         if found != promised {
             return Err(lie(path, promised, &format!("{found} follow it")));
         }
-        // SAFETY: the map is private to this process and only read. Should another process shorten or rewrite
-        // the file meanwhile, the rows change or the read faults; that holds for every mapped file, and the
-        // alternative is a copy of the whole data set.
-        let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::read(path, error))?;
-        (shape, Bytes::Mapped { map, start })
+        (shape, Store::of_file(path, file, memory)?, start)
     };
-    Ok(Array { shape: shape.into_iter().map(|dimension| dimension as usize).collect(), bytes })
+    let shape = shape.into_iter().map(|dimension| dimension as usize).collect();
+    Ok(RowArray { store, start, element: Element::U8, shape, first_fastest: false })
 }
 
 fn header_bytes(dimensions: u8) -> usize {

@@ -4,15 +4,25 @@
 //! application holds already. A [`Schema`] says what the rows mean and is kept with a trained run, so that
 //! [`load_for_evaluation`] and [`load_for_prediction`] can check that other data fits it.
 
+mod array;
+mod columns;
 mod csv;
 mod dataset;
 mod digits;
+mod element;
 mod files;
 mod idx;
+mod labelled;
+mod npy;
+mod npz;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod random;
 mod schema;
 mod source;
+mod store;
 mod stream;
+mod target;
 
 pub use dataset::{Dataset, Targets};
 pub use schema::{Encoding, Schema, TargetKind, Task};

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::dataset::{Dataset, Features, Targets};
+#[cfg(feature = "parquet")]
+use super::parquet;
 use super::random::{Random, fill_nearly_normal};
 use super::schema::{Encoding, Part, Purpose, Schema, TargetKind, Task};
-use super::{csv, digits, files, idx};
+use super::{csv, digits, files, idx, npy, npz};
 use crate::gpu::format_bytes;
-use crate::host;
+use crate::host::{self, HostMemory};
 use crate::{Error, Result};
 
 /// Where rows come from, as `--data` says it.
@@ -19,6 +21,10 @@ use crate::{Error, Result};
 /// | `digits` | the 1,797 digits of 8 × 8 pixels that are built in |
 /// | a folder | IDX files in MNIST's naming, `train-images-idx3-ubyte` or `….gz` and so on |
 /// | `*.csv`, `*.csv.gz` | a table with a header |
+/// | `*.parquet` | a table with named columns (Cargo feature `parquet`) |
+/// | `*.npy` | an array of two dimensions as a table, or features whose targets are another array |
+/// | `features.npy+targets.npy` | features and targets in an array each |
+/// | `*.npz` | arrays of features and targets by their names |
 /// | `random:ROWSxCOLS:CLASSES` | standard normal features, labels by a random linear rule |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataSpec {
@@ -32,6 +38,25 @@ pub enum DataSpec {
     /// 2k not more than the rows; else it is a number. There are at most 10,000 classes. [`load_as`] overrides
     /// this.
     Csv(PathBuf),
+    /// A table as for [`Csv`](DataSpec::Csv), but in a Parquet file of flat columns without nulls.
+    Parquet(PathBuf),
+    /// An array of numbers, whose first dimension counts the rows.
+    ///
+    /// With `targets`, or where the target to train on is called a path that ends in `.npy`, that file holds
+    /// the targets: one a row, a class or a number by the rule of [`Csv`](DataSpec::Csv), or several numbers a
+    /// row. Unsigned bytes are then taken as pixels, from 0 to 255 as 0 to 1, and stay bytes on the GPU; other
+    /// features are taken as 32-bit floats. Without, the array must have two dimensions and is a table of
+    /// floats; the target is the last column or that of the number given, from 0 or, negative, from the end.
+    Npy {
+        /// The array of the features, or the table.
+        features: PathBuf,
+        /// The array of the targets.
+        targets: Option<PathBuf>,
+    },
+    /// An archive of arrays: features by the name `x_train`, `x`, `X` or `features`, targets by `y_train`, `y`,
+    /// `Y`, `targets` or `labels`, or by the name given. They are taken as those of [`Npy`](DataSpec::Npy).
+    /// `x_test` and `y_test` are its test part. A single array of two dimensions is a table.
+    Npz(PathBuf),
     /// Made rows, for benchmarks.
     Random {
         /// Rows, as many as classes at least.
@@ -43,8 +68,8 @@ pub enum DataSpec {
     },
 }
 
-const SUPPORTED: &str =
-    "known are `digits`, a folder of IDX files, a .csv or .csv.gz file, and `random:ROWSxCOLS:CLASSES`";
+const SUPPORTED: &str = "known are `digits`, a folder of IDX files, a .csv, .csv.gz, .parquet, .npy or .npz file, \
+    and `random:ROWSxCOLS:CLASSES`";
 
 impl FromStr for DataSpec {
     type Err = Error;
@@ -70,6 +95,19 @@ impl FromStr for DataSpec {
         if lower.ends_with(".csv") || lower.ends_with(".csv.gz") {
             return Ok(DataSpec::Csv(path.to_owned()));
         }
+        if lower.ends_with(".parquet") {
+            return Ok(DataSpec::Parquet(path.to_owned()));
+        }
+        if lower.ends_with(".npz") {
+            return Ok(DataSpec::Npz(path.to_owned()));
+        }
+        if lower.ends_with(".npy") {
+            let (features, targets) = match lower.find(".npy+") {
+                Some(at) => (&text[..at + ".npy".len()], Some(text[at + ".npy+".len()..].into())),
+                None => (text, None),
+            };
+            return Ok(DataSpec::Npy { features: features.into(), targets });
+        }
         wrong(if path.exists() { "is of no known format" } else { "is no file or folder" })
     }
 }
@@ -85,7 +123,13 @@ impl fmt::Display for DataSpec {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             DataSpec::Digits => f.write_str("digits"),
-            DataSpec::Idx(path) | DataSpec::Csv(path) => path.display().fmt(f),
+            DataSpec::Idx(path) | DataSpec::Csv(path) | DataSpec::Parquet(path) | DataSpec::Npz(path) => {
+                path.display().fmt(f)
+            }
+            DataSpec::Npy { features, targets: None } => features.display().fmt(f),
+            DataSpec::Npy { features, targets: Some(targets) } => {
+                write!(f, "{}+{}", features.display(), targets.display())
+            }
             DataSpec::Random { rows, columns, classes } => write!(f, "random:{rows}x{columns}:{classes}"),
         }
     }
@@ -168,7 +212,7 @@ pub fn load_as(
             let test = load_for_evaluation(source, whole.schema(), seed)?;
             (whole, Some(test))
         }
-        None if matches!(spec, DataSpec::Digits | DataSpec::Idx(_)) => {
+        None if has_test_part(spec)? => {
             let test = load_for_evaluation(spec, whole.schema(), seed)?;
             (whole, Some(test))
         }
@@ -194,6 +238,15 @@ pub fn load_for_prediction(spec: &DataSpec, schema: &Schema, seed: u64) -> Resul
     read_fitting(spec, Purpose::Predict(schema), schema, seed)
 }
 
+/// Whether a source brings rows for testing.
+fn has_test_part(spec: &DataSpec) -> Result<bool> {
+    match spec {
+        DataSpec::Digits | DataSpec::Idx(_) => Ok(true),
+        DataSpec::Npz(path) => npz::has_test_part(path),
+        DataSpec::Csv(_) | DataSpec::Parquet(_) | DataSpec::Npy { .. } | DataSpec::Random { .. } => Ok(false),
+    }
+}
+
 fn read_fitting(spec: &DataSpec, purpose: Purpose, schema: &Schema, seed: u64) -> Result<Dataset> {
     let dataset = read(spec, Part::Test, purpose, seed)?;
     match schema.why_unlike(dataset.schema()) {
@@ -203,15 +256,25 @@ fn read_fitting(spec: &DataSpec, purpose: Purpose, schema: &Schema, seed: u64) -
 }
 
 fn read(spec: &DataSpec, part: Part, purpose: Purpose, seed: u64) -> Result<Dataset> {
-    if let (Purpose::Train { target: Some(target), .. }, false) = (purpose, matches!(spec, DataSpec::Csv(_)))
-    {
+    let takes_no_target = matches!(spec, DataSpec::Digits | DataSpec::Idx(_) | DataSpec::Random { .. });
+    if let (Purpose::Train { target: Some(target), .. }, true) = (purpose, takes_no_target) {
         let message = format!("{spec} has no columns with names, so {} cannot be one", files::quoted(target));
         return Err(Error::setting("target", message));
     }
+    let memory = HostMemory::now();
     let dataset = match spec {
         DataSpec::Digits => digits::load(part),
-        DataSpec::Idx(folder) => idx::load(folder, part, purpose),
-        DataSpec::Csv(path) => csv::load(path, purpose),
+        DataSpec::Idx(folder) => idx::load(folder, part, purpose, memory),
+        DataSpec::Csv(path) => csv::load(path, purpose, memory),
+        DataSpec::Npy { features, targets } => npy::load(features, targets.as_deref(), purpose, memory),
+        DataSpec::Npz(path) => npz::load(path, part, purpose, memory),
+        #[cfg(feature = "parquet")]
+        DataSpec::Parquet(path) => parquet::load(path, purpose, memory),
+        #[cfg(not(feature = "parquet"))]
+        DataSpec::Parquet(path) => {
+            let message = "this build reads no Parquet files; build it with the Cargo feature `parquet`";
+            Err(Error::data(path, "", message))
+        }
         DataSpec::Random { rows, columns, classes } => make(*rows, *columns, *classes, part, seed),
     }?;
     Ok(match purpose {

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::number;
-use crate::data::dataset::Targets;
-use crate::data::files::{quoted, shown};
-use crate::data::schema::{Purpose, TargetKind, Task};
+use super::dataset::Targets;
+use super::files::{quoted, shown};
+use super::schema::{Purpose, TargetKind, Task};
 use crate::error::did_you_mean;
 
 /// More different targets than this are identifiers or measurements, not classes.
@@ -184,4 +183,13 @@ fn count_classes(values: &[f32]) -> Option<usize> {
         count = count.max(*value as usize + 1);
     }
     (count >= 2 && seen[..count].iter().all(|seen| *seen)).then_some(count)
+}
+
+/// A text as the number that it must be.
+pub(super) fn number(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        Ok(_) => Err(format!("{} is not a finite 32-bit number", quoted(text))),
+        Err(_) => Err(format!("{} is not a number", quoted(text))),
+    }
 }
