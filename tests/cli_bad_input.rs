@@ -266,7 +266,7 @@ fn runs_that_are_damaged_or_of_another_kind() {
     write(path, "other.csv", b"c,d\n1,2\n");
     write(path, "numbers.csv", &[b"a,b\n".to_vec(), b"1,2.5\n2,3.5\n".repeat(9)].concat());
     let checkpoint = |run: &str| path.join(run).join("checkpoint/latest.safetensors");
-    for run in ["good", "model", "rule", "cut", "config", "schema", "text", "bare", "flipped"] {
+    for run in ["good", "model", "rule", "cut", "config", "schema", "text", "bare", "flipped", "seed", "rate"] {
         succeed(path, &[&small[..], &[run]].concat());
     }
     succeed(path, &["train", "--data", "numbers.csv", "--model", "linear", "--quiet", "--out", "numbers"]);
@@ -277,6 +277,9 @@ fn runs_that_are_damaged_or_of_another_kind() {
         fs::write(file, text.replacen(from, to, 1)).expect("a file");
     };
     edit("model", "mlp:8", "mlp:9");
+    edit("seed", "seed = 0", "seed = 1");
+    edit("rate", "lr = 0.001", "lr = 0.01");
+    write(path, "numbers.csv", &[b"a,b\n".to_vec(), b"1,2.5\n2,3.75\n".repeat(9)].concat());
     edit("rule", "name = \"adam\"", "name = \"sgd\"\n[ignored]");
     edit("config", "batch", "bacth");
     edit("schema", "feature_shape = [8, 8]", "feature_shape = [4, 4]");
@@ -290,7 +293,10 @@ fn runs_that_are_damaged_or_of_another_kind() {
     fs::remove_file(path.join("bare/model.safetensors")).expect("it was written");
     fs::copy(path.join("good/model.safetensors"), path.join("model/model.safetensors")).expect("a file");
     let rows = [
-        ("resume into another model", "train --resume model --epochs 2", 2, "it is of another run"),
+        ("resume into another model", "train --resume model --epochs 2", 2, "the model mlp:8"),
+        ("resume with another seed", "train --resume seed --epochs 2", 2, "the seed 0, and config.toml says 1"),
+        ("resume with another rate", "train --resume rate --epochs 2", 2, "the optimizer {"),
+        ("resume on changed rows", "train --resume numbers --epochs 20", 2, "on other rows than the data source"),
         ("half a checkpoint", "train --resume cut --epochs 2", 2, "no whole safetensors file"),
         ("checkpoint that is text", "train --resume text --epochs 2", 2, "no whole safetensors file"),
         ("damaged configuration", "train --resume config --epochs 2", 2, "did you mean `batch`?"),

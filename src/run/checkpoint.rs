@@ -3,7 +3,7 @@
 //! The format sorts tensors by name; their order in the model and a checkpoint's numbers stand as JSON under one
 //! key of the file's metadata.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -48,6 +48,8 @@ struct CheckpointHeader {
     order: Vec<String>,
     /// The state vectors' names in the optimizer's order.
     slots: Vec<String>,
+    /// What decided the numbers.
+    origin: BTreeMap<String, String>,
 }
 
 const THETA: &str = "theta";
@@ -97,6 +99,7 @@ pub fn write_checkpoint(path: &Path, snapshot: &Snapshot) -> Result<()> {
         loss_rows: snapshot.loss_rows,
         order: names(&snapshot.theta),
         slots: snapshot.state.iter().map(|(slot, _)| slot.clone()).collect(),
+        origin: snapshot.origin.clone(),
     };
     let state = snapshot.state.iter().map(|(slot, tensors)| (slot.as_str(), tensors));
     let vectors = std::iter::once((THETA, &snapshot.theta)).chain(state);
@@ -131,6 +134,7 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
         loss_rows: header.loss_rows,
         theta: vector(THETA)?,
         state: header.slots.iter().map(|slot| Ok((slot.clone(), vector(slot)?))).collect::<Result<_>>()?,
+        origin: header.origin,
     })
 }
 
@@ -258,6 +262,7 @@ mod tests {
             loss_rows: 300,
             theta: parameters(0.3),
             state: vec![("velocity".to_owned(), parameters(1e-30)), ("square".to_owned(), parameters(2.0))],
+            origin: BTreeMap::from([("seed".to_owned(), "3".to_owned())]),
         }
     }
 

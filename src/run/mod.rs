@@ -16,6 +16,8 @@ mod metrics;
 #[cfg(feature = "cli")]
 mod settings;
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -31,7 +33,7 @@ pub use metrics::{EpochMetrics, Record};
 #[cfg(feature = "cli")]
 pub(crate) use settings::{OptimizerSettings, Settings, given};
 
-use crate::train::{Event, Trainer};
+use crate::train::{DATA, Event, Trainer};
 use crate::{Error, Result};
 use metrics::Metrics;
 
@@ -75,6 +77,7 @@ impl Run {
         let (mut saved, mut epochs) = (None, 0);
         if path.exists() {
             let snapshot = read_checkpoint(&path)?;
+            same_origin(&path, &snapshot.origin, trainer.origin())?;
             trainer.restore(&snapshot).map_err(|error| match error {
                 Error::Shape { message, .. } => Error::run(&path, format!("it is of another run: {message}")),
                 other => other,
@@ -186,4 +189,15 @@ impl Run {
             other => other,
         }
     }
+}
+
+/// Errors where the numbers of a checkpoint come from other settings or other rows than the trainer's.
+fn same_origin(path: &Path, was: &BTreeMap<String, String>, is: &BTreeMap<String, String>) -> Result<()> {
+    let Some((name, was)) = was.iter().find(|(name, was)| is.get(*name) != Some(*was)) else { return Ok(()) };
+    let message = match (name.as_str(), is.get(name)) {
+        (DATA, _) => "it was trained on other rows than the data source gives now".to_owned(),
+        (_, Some(is)) => format!("it is of a run with the {name} {was}, and config.toml says {is} now"),
+        (_, None) => format!("it is of a run with the {name} {was}"),
+    };
+    Err(Error::run(path, message))
 }

@@ -20,6 +20,7 @@ pub use event::{EpochRecord, Evaluation, Event, PlanReport, Replan, StepRecord, 
 pub use memory_model::MemoryModel;
 pub use options::{BatchSize, Choice, Length, TrainOptions};
 pub use predictor::{Predictions, Predictor};
+pub(crate) use state::DATA;
 pub use tensors::{NamedTensor, Snapshot};
 pub use trainer::Trainer;
 

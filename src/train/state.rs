@@ -1,10 +1,44 @@
 //! θ and the optimizer's state of a trainer, to the host and back.
 
+use std::collections::BTreeMap;
+
+use super::options::TrainOptions;
 use super::tensors::{NamedTensor, Snapshot, check, read_vector, write_vector};
 use super::trainer::{Progress, TRAIN, Trainer};
+use crate::data::Dataset;
+use crate::nn::Loss;
 use crate::{Error, Result};
 
+/// The name of the rows in [`Trainer::origin`].
+pub(crate) const DATA: &str = "data";
+
+/// What decides a run's numbers, by name.
+pub(super) fn origin(
+    options: &TrainOptions,
+    loss: Loss,
+    batch: usize,
+    train: &Dataset,
+) -> Result<BTreeMap<String, String>> {
+    let optimizer = serde_json::to_string(&options.optimizer)
+        .map_err(|error| Error::setting("optimizer", error.to_string()))?;
+    let origin = [
+        ("model", options.model.to_string()),
+        ("loss", loss.to_string()),
+        ("optimizer", optimizer),
+        ("batch", batch.to_string()),
+        ("seed", options.seed.to_string()),
+        (DATA, format!("{:08x}", train.digest()?)),
+    ];
+    Ok(origin.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
 impl Trainer {
+    /// What decides the numbers of this run besides its steps, by name: model, loss, optimizer, batch, seed, and a
+    /// digest of the rows. A snapshot of another origin is of another run, though it may fit.
+    pub fn origin(&self) -> &BTreeMap<String, String> {
+        &self.origin
+    }
+
     /// All that resuming needs, bit for bit: also after an [`Error::OutOfMemory`]. Waits for the steps under way.
     ///
     /// # Errors
@@ -30,7 +64,8 @@ impl Trainer {
             }
         }
         let Progress { step, epoch, batch, loss_sum, loss_rows, .. } = self.progress;
-        Ok(Snapshot { step, epoch, batch, loss_sum, loss_rows, theta, state })
+        let origin = self.origin.clone();
+        Ok(Snapshot { step, epoch, batch, loss_sum, loss_rows, theta, state, origin })
     }
 
     /// Goes on from a snapshot of a run with the same options.

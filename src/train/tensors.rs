@@ -1,5 +1,7 @@
 //! θ and the optimizer's state as named tensors on the host.
 
+use std::collections::BTreeMap;
+
 use crate::data::{Dataset, Schema};
 use crate::gpu::{Buffer, Gpu};
 use crate::graph::ParameterInfo;
@@ -34,6 +36,8 @@ pub struct Snapshot {
     pub theta: Vec<NamedTensor>,
     /// The optimizer's state vectors by name.
     pub state: Vec<(String, Vec<NamedTensor>)>,
+    /// What decided these numbers besides the steps; see [`Trainer::origin`](crate::Trainer::origin).
+    pub origin: BTreeMap<String, String>,
 }
 
 /// A flat vector with θ's layout, read from its shards.

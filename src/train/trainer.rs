@@ -1,6 +1,6 @@
 //! The training loop: minibatches in, events out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use super::event::{EpochRecord, Event, PlanReport, StepRecord};
 use super::memory_model::MemoryModel;
 use super::options::{Length, TrainOptions};
 use super::program::Feed;
+use super::state::origin;
 use super::tensors::{Snapshot, check_rows};
 use crate::data::{Order, Position, Split, Stream, StreamOptions, batches_per_epoch};
 use crate::gpu::{Gpu, Patience};
@@ -27,6 +28,7 @@ pub struct Trainer {
     pub(super) gpu: Gpu,
     pub(super) model: MemoryModel,
     pub(super) data: Split,
+    pub(super) origin: BTreeMap<String, String>,
     /// Everything on the device.
     pub(super) session: Session,
     pub(super) progress: Progress,
@@ -113,11 +115,13 @@ impl Trainer {
         let mut model = MemoryModel::new(&data, &options, gpu.profile())?;
         let mut events = VecDeque::new();
         let session = Session::open(gpu, &mut model, &data, gpu.budget().bytes, &mut events)?;
+        let origin = origin(&options, model.loss(), session.report.batch, &data.train)?;
         let now = Instant::now();
         let mut trainer = Trainer {
             gpu: gpu.clone(),
             model,
             data,
+            origin,
             session,
             progress: Progress::default(),
             rescued: None,
