@@ -124,8 +124,13 @@ fn requests_that_are_none() {
             "the targets are classes: use `cross-entropy`",
         ),
         ("unknown loss", "train --data digits --loss cros-entropy", 2, "did you mean `cross-entropy`?"),
-        ("no rows a batch", "train --data digits --batch 0", 2, "batch: must be at least 1"),
-        ("a batch that is no number", "train --data digits --batch many", 2, "'many' for '--batch <N>'"),
+        ("no rows a batch", "train --data digits --batch 0", 2, "batch: must be `auto` or a number"),
+        (
+            "a batch that is no number",
+            "train --data digits --batch many",
+            2,
+            "batch: must be `auto` or a number",
+        ),
         ("no epochs", "train --data digits --epochs 0", 2, "epochs: must be at least 1"),
         (
             "epochs without end",
@@ -266,7 +271,8 @@ fn runs_that_are_damaged_or_of_another_kind() {
     write(path, "other.csv", b"c,d\n1,2\n");
     write(path, "numbers.csv", &[b"a,b\n".to_vec(), b"1,2.5\n2,3.5\n".repeat(9)].concat());
     let checkpoint = |run: &str| path.join(run).join("checkpoint/latest.safetensors");
-    for run in ["good", "model", "rule", "cut", "config", "schema", "text", "bare", "flipped", "seed", "rate"] {
+    for run in ["good", "model", "rule", "cut", "config", "schema", "text", "bare", "flipped", "seed", "rate"]
+    {
         succeed(path, &[&small[..], &[run]].concat());
     }
     succeed(path, &["train", "--data", "numbers.csv", "--model", "linear", "--quiet", "--out", "numbers"]);
@@ -294,9 +300,19 @@ fn runs_that_are_damaged_or_of_another_kind() {
     fs::copy(path.join("good/model.safetensors"), path.join("model/model.safetensors")).expect("a file");
     let rows = [
         ("resume into another model", "train --resume model --epochs 2", 2, "the model mlp:8"),
-        ("resume with another seed", "train --resume seed --epochs 2", 2, "the seed 0, and config.toml says 1"),
+        (
+            "resume with another seed",
+            "train --resume seed --epochs 2",
+            2,
+            "the seed 0, and config.toml says 1",
+        ),
         ("resume with another rate", "train --resume rate --epochs 2", 2, "the optimizer {"),
-        ("resume on changed rows", "train --resume numbers --epochs 20", 2, "on other rows than the data source"),
+        (
+            "resume on changed rows",
+            "train --resume numbers --epochs 20",
+            2,
+            "on other rows than the data source",
+        ),
         ("half a checkpoint", "train --resume cut --epochs 2", 2, "no whole safetensors file"),
         ("checkpoint that is text", "train --resume text --epochs 2", 2, "no whole safetensors file"),
         ("damaged configuration", "train --resume config --epochs 2", 2, "did you mean `batch`?"),

@@ -414,7 +414,7 @@ fn what_is_said_is_as_much_as_was_asked_for() {
     assert!(plain.stderr.starts_with("epoch 1  train loss"), "{}", plain.stderr);
     assert_eq!(plain.stderr.lines().count(), 1, "{}", plain.stderr);
     let wordy = succeed(path, &small(&["--epochs", "1", "--out", "wordy", "-v"]));
-    assert!(wordy.stderr.contains("activations") && wordy.stderr.contains("adapter: "), "{}", wordy.stderr);
+    assert!(wordy.stderr.contains("activations") && wordy.stderr.contains("adapter  "), "{}", wordy.stderr);
 
     let devices = json_lines(&succeed(path, &["devices", "--json"]).stdout);
     let (done, devices) = devices.split_last().expect("lines");

@@ -64,8 +64,19 @@ struct ForwardPass {
     live: Vec<bool>,
     forward: Vec<bool>,
     stored: BTreeMap<Var, Activation>,
-    /// Those of them that the backward pass reads, in the order in which they are made.
-    read_backward: Vec<Var>,
+    /// Behind those of them that the backward pass reads, in the order in which they are made.
+    places: Vec<Place>,
+}
+
+/// Where the forward pass can be cut.
+struct Place {
+    /// The tensor that is made last before the cut.
+    var: Var,
+    /// Bytes of a row, of all that the backward pass reads and that is made before the cut.
+    end: u64,
+    /// Bytes of a row that cross the cut, and how many cheap tensors do: of equal places the costly ones are kept.
+    handed_on: u64,
+    cheap: usize,
 }
 
 /// A program with values made again.
@@ -96,7 +107,7 @@ impl ForwardPass {
             let activation = Activation { bytes: bytes(2) - bytes(1), is_cheap, last_read: group.root };
             stored.insert(group.root, activation);
         }
-        let mut pass = ForwardPass { graph, roots, live, forward, stored, read_backward: Vec::new() };
+        let mut pass = ForwardPass { graph, roots, live, forward, stored, places: Vec::new() };
         let made: Vec<Var> = pass.stored.keys().copied().collect();
         for var in made {
             for read in pass.stored_below(pass.graph.node(var).inputs.clone()) {
@@ -108,8 +119,8 @@ impl ForwardPass {
         let backward = (0..pass.graph.len()).filter(|&index| pass.live[index] && !pass.forward[index]);
         let read: Vec<Var> =
             backward.flat_map(|index| pass.graph.node(Var(index as u32)).inputs.clone()).collect();
-        pass.read_backward =
-            pass.stored_below(read.into_iter().filter(|var| pass.forward[var.index()]).collect());
+        let read = read.into_iter().filter(|var| pass.forward[var.index()]).collect();
+        pass.places = pass.places(pass.stored_below(read));
         Ok(pass)
     }
 
@@ -138,7 +149,7 @@ impl ForwardPass {
     /// Into how many segments to cut: half as many as there are tensors, a quarter … two, and the square root of
     /// their number, which is where n equal tensors take least, n/s + s of them.
     fn segment_counts(&self) -> BTreeSet<usize> {
-        let tensors = self.read_backward.len();
+        let tensors = self.places.len();
         let halves = std::iter::successors(Some(tensors / 2), |count| Some(count / 2));
         let root = (tensors as f64).sqrt().round() as usize;
         halves.take_while(|&count| count >= 2).chain([root]).filter(|&count| count >= 2).collect()
@@ -162,21 +173,28 @@ impl ForwardPass {
     /// The tensor behind which segment `number` of `segments` ends: where least is handed on, of the places within a
     /// quarter of a segment of the balanced one; the nearest place where there is none so near.
     fn cut_after(&self, number: usize, segments: usize) -> Option<Var> {
-        let bytes = |var: &Var| self.stored[var].bytes;
-        let total: u64 = self.read_backward.iter().map(bytes).sum();
+        let total = self.places.last()?.end;
         let (number, segments) = (number as u64, segments as u64);
-        let mut end = 0;
-        let rated = self.read_backward.iter().map(|var| {
-            end += bytes(var);
+        let rated = self.places.iter().map(|place| {
             // In units of a byte by four segments, in which a quarter of a segment is `total`.
-            let distance = (4 * segments * end).abs_diff(4 * number * total);
+            let distance = (4 * segments * place.end).abs_diff(4 * number * total);
             let too_far = if distance > total { distance } else { 0 };
-            let handed_on: u64 = self.crossing(*var).map(|var| bytes(&var)).sum();
-            // Of equal places that where it is the costly tensors that are kept.
-            let cheap = self.crossing(*var).filter(|var| self.stored[var].is_cheap).count();
-            (too_far, handed_on, cheap, distance, *var)
+            (too_far, place.handed_on, place.cheap, distance, place.var)
         });
         rated.min().map(|(.., var)| var)
+    }
+
+    /// The places at which the forward pass can be cut: behind each of `read_backward`.
+    fn places(&self, read_backward: Vec<Var>) -> Vec<Place> {
+        let bytes = |var: &Var| self.stored[var].bytes;
+        let mut end = 0;
+        let place = |var: Var| {
+            end += bytes(&var);
+            let handed_on = self.crossing(var).map(|var| bytes(&var)).sum();
+            let cheap = self.crossing(var).filter(|var| self.stored[var].is_cheap).count();
+            Place { var, end, handed_on, cheap }
+        };
+        read_backward.into_iter().map(place).collect()
     }
 
     /// The stored tensors that the forward pass makes up to `cut` and reads after it.
