@@ -113,7 +113,7 @@ fn a_run_learns_digits_and_leaves_everything_behind() {
     assert!(done["test_accuracy"].as_f64().is_some_and(|accuracy| accuracy > 0.85), "{done}");
 
     let out = folder.path().join("a/run");
-    assert_eq!(names(&out), ["checkpoint", "config.toml", "curves.svg", METRICS, MODEL]);
+    assert_eq!(names(&out), ["checkpoint", "config.toml", "curves.svg", "memory.svg", METRICS, MODEL]);
     assert_eq!(names(&out.join("checkpoint")), ["latest.safetensors", "lock"]);
     let recorded = String::from_utf8(bytes(&out, METRICS)).expect("UTF-8");
     assert_eq!(json_lines(&recorded), lines[1..lines.len() - 1], "metrics are what was printed");

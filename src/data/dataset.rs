@@ -250,6 +250,11 @@ impl Dataset {
         if self.has_targets() { self.schema.task.width() * size_of::<u32>() } else { 0 }
     }
 
+    /// Whether reading a row means parsing it, so that several threads read faster than one.
+    pub(super) fn decodes(&self) -> bool {
+        matches!(*self.features, Features::Text(_))
+    }
+
     /// Copies rows as the GPU takes them: features as packed bytes or little-endian f32, targets as
     /// little-endian u32 or f32, row after row without padding.
     ///

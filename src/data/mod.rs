@@ -24,6 +24,9 @@ mod store;
 mod stream;
 mod target;
 
+#[cfg(test)]
+mod tests;
+
 pub use dataset::{Dataset, Targets};
 pub use schema::{Encoding, Schema, TargetKind, Task};
 pub use source::{DataSpec, Split, TestSpec, load, load_as, load_for_evaluation, load_for_prediction};

@@ -286,7 +286,13 @@ impl Worker {
         match self.options.contents {
             Contents::Rows => {
                 let (features_and_padding, targets_out) = slot.bytes.split_at_mut(targets);
-                self.dataset.copy_rows(&self.indices, &mut features_and_padding[..features], targets_out)
+                let threads = if self.dataset.decodes() { cores() } else { 1 };
+                read_rows(
+                    &self.dataset,
+                    &self.indices,
+                    (&mut features_and_padding[..features], targets_out),
+                    threads,
+                )
             }
             Contents::Indices => {
                 let words = slot.bytes[indices..].chunks_exact_mut(size_of::<u32>());
@@ -295,6 +301,39 @@ impl Worker {
             }
         }
     }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Copies rows as [`Dataset::copy_rows`] does, shared out among `threads`: those that are parsed take longer than it
+/// takes to start a thread.
+fn read_rows(
+    dataset: &Dataset,
+    indices: &[u32],
+    (features, targets): (&mut [u8], &mut [u8]),
+    threads: usize,
+) -> Result<()> {
+    if threads < 2 {
+        return dataset.copy_rows(indices, features, targets);
+    }
+    let share = indices.len().div_ceil(threads).max(1);
+    let widths = [dataset.features_bytes_per_row(), dataset.targets_bytes_per_row()];
+    let features = features.chunks_mut(share * widths[0]);
+    // Without targets there is an empty piece for each share.
+    let mut targets = targets.chunks_mut((share * widths[1]).max(1));
+    let failed = |why| Error::read(Path::new(dataset.name()), why);
+    thread::scope(|scope| {
+        let mut readers = Vec::with_capacity(threads);
+        for (indices, features) in indices.chunks(share).zip(features) {
+            let targets = targets.next().unwrap_or_default();
+            let read = move || dataset.copy_rows(indices, features, targets);
+            readers.push(thread::Builder::new().spawn_scoped(scope, read).map_err(failed)?);
+        }
+        let panicked = || failed(io::Error::other("a thread that reads rows panicked"));
+        readers.into_iter().try_for_each(|reader| reader.join().unwrap_or_else(|_| Err(panicked())))
+    })
 }
 
 #[cfg(test)]
