@@ -369,7 +369,7 @@ fn count_rows(schema: &Schema, features: &Features) -> Result<usize> {
         return wrong(format!("a row cannot have the shape {shape:?}"));
     };
     let values = features.count();
-    if values == 0 || values % width != 0 {
+    if values == 0 || !values.is_multiple_of(width) {
         return wrong(format!("{values} features are not one or more rows of {shape:?} = {width}"));
     }
     let rows = values / width;

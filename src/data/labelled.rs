@@ -17,10 +17,7 @@ pub(super) fn table(name: &str, array: RowArray, purpose: Purpose) -> Result<Dat
     let named = match purpose {
         Purpose::Train { target, .. } => target,
         Purpose::Evaluate(schema) | Purpose::Predict(schema) => {
-            if !schema.feature_names.is_empty() {
-                let message = "the model was trained on a table with column names; an array does not fit it";
-                return Err(wrong(message.to_owned()));
-            }
+            check_nameless(&path, schema)?;
             schema.target_name.as_deref()
         }
     };
@@ -50,6 +47,9 @@ pub(super) fn pair(
     target_name: Option<String>,
     purpose: Purpose,
 ) -> Result<Dataset> {
+    if let Purpose::Evaluate(schema) | Purpose::Predict(schema) = purpose {
+        check_nameless(features.store.path(), schema)?;
+    }
     features.check_finite(None)?;
     let answers = match (purpose, targets) {
         (Purpose::Predict(schema), _) => (schema.task.clone(), Targets::Absent),
@@ -66,6 +66,15 @@ pub(super) fn pair(
     };
     let encoding = features.encoding();
     finish(name, features, None, encoding, target_name, answers)
+}
+
+/// Refuses an array for a model whose features have names: it does not say which of them its columns are.
+fn check_nameless(path: &Path, schema: &Schema) -> Result<()> {
+    if schema.feature_names.is_empty() {
+        return Ok(());
+    }
+    let message = "the model was trained on a table with column names; an array does not fit it";
+    Err(Error::data(path, "header", message))
 }
 
 fn finish(

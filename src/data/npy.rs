@@ -50,16 +50,17 @@ pub(super) fn load(
         let answers = open(file, memory)?;
         return labelled::pair(&name, array, Some(answers), Some(file.display().to_string()), purpose);
     }
-    match (purpose, trained_apart) {
-        (Purpose::Predict(_), Some(apart)) => {
-            labelled::pair(&name, array, None, Some(apart.to_owned()), purpose)
+    // A model of a table knows its target by the number of its column; others were trained on features alone.
+    let of_column = named.is_some_and(|name| name.parse::<usize>().is_ok());
+    match purpose {
+        Purpose::Predict(_) if !of_column => {
+            labelled::pair(&name, array, None, named.map(str::to_owned), purpose)
         }
-        (_, None) if array.shape.len() == 2 => labelled::table(&name, array, purpose),
+        _ if array.shape.len() == 2 && trained_apart.is_none() => labelled::table(&name, array, purpose),
         _ => {
+            let (dimensions, shown) = (array.shape.len(), path.display());
             let message = format!(
-                "an array of {} dimensions needs a file of targets; write {}+labels.npy",
-                array.shape.len(),
-                path.display()
+                "an array of {dimensions} dimensions needs a file of targets; write {shown}+labels.npy"
             );
             Err(Error::data(path, "", message))
         }
