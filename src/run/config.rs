@@ -243,7 +243,8 @@ mod tests {
     fn defaults_are_those_that_help_tells() {
         let written = RunConfig::from_toml("data = 'digits'", "test").unwrap().settings().unwrap();
         let mut command = <Settings as clap::Args>::augment_args(clap::Command::new("train"));
-        let help = command.render_help().to_string();
+        // Lines are broken where the terminal ends.
+        let help = command.render_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         let told = [
             written.model.unwrap(),
             written.batch.unwrap().to_string(),
@@ -252,6 +253,8 @@ mod tests {
             written.eval_every.unwrap().to_string(),
             written.log_every.unwrap().to_string(),
             written.resident.unwrap(),
+            written.recompute.unwrap(),
+            written.micro_batch.unwrap(),
         ];
         for default in told {
             assert!(help.contains(&format!("[default: {default}]")), "{default}: {help}");
@@ -262,7 +265,9 @@ mod tests {
     fn what_is_wrong_with_a_setting_is_said() {
         let rows = [
             ("seed = 1", "data: which rows"),
-            ("data = 'digits'\nbatch = 0", "batch: must be at least 1"),
+            ("data = 'digits'\nbatch = 0", "batch: must be `auto` or a number"),
+            ("data = 'digits'\nbatch = 'many'", "batch: must be `auto` or a number"),
+            ("data = 'digits'\nmicro_batch = -1", "micro-batch: must be `auto` or a number"),
             ("data = 'digits'\nepochs = 0", "epochs: must be at least 1"),
             ("data = 'digits'\nepochs = 1\nsteps = 1", "not both"),
             ("data = 'digits'\nresident = 'maybe'", "resident: unknown name `maybe`"),

@@ -159,7 +159,7 @@ mod tests {
             test_accuracy,
             test_rmse: None,
             samples_per_second: 1.0,
-            bound: crate::train::Bound::Compute,
+            bound: None,
             seconds: 1.0,
         }
     }

@@ -43,7 +43,8 @@ pub struct EpochMetrics {
     /// Training rows a second, evaluation not counted.
     pub samples_per_second: f64,
     /// What bounded that.
-    pub bound: Bound,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Bound>,
     /// Seconds of training and evaluation since the process began to train.
     pub seconds: f64,
 }
@@ -58,7 +59,7 @@ impl From<&EpochRecord> for EpochMetrics {
             test_accuracy: record.test.and_then(|test| test.accuracy),
             test_rmse: record.test.and_then(|test| test.rmse),
             samples_per_second: record.samples_per_second,
-            bound: record.bound,
+            bound: Some(record.bound),
             seconds: record.seconds,
         }
     }

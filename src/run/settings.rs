@@ -36,7 +36,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N|auto")]
     #[serde(default, with = "number_or_word")]
     pub batch: Option<String>,
-    /// Rows computed at once; a batch of more is done in parts whose gradients add up [default: auto, what fits]
+    /// Rows computed at once, `auto` for what fits; a batch of more is done in parts whose gradients add up [default: auto]
     #[arg(long, value_name = "N|auto")]
     #[serde(default, with = "number_or_word")]
     pub micro_batch: Option<String>,
@@ -291,8 +291,9 @@ mod tests {
         let rows = [
             ("bacth = 32", "did you mean `batch`"),
             ("eval-every = 2", "did you mean `eval_every`"),
-            ("seed = 1\nbatch = 'many'", "line 2: invalid type"),
-            ("seed = 1\n\nbatch = -1", "line 3: "),
+            ("seed = 'many'", "line 1: invalid type"),
+            ("seed = 1\nbatch = [3]", "line 2: must be a number or a word"),
+            ("seed = 1\n\nepochs = -1", "line 3: "),
             ("seed 1", "line 1: "),
             ("seed = 1\nseed = 2", "line 2: "),
             ("[schema]\nfeature_shape = [2]", "missing field"),

@@ -7,7 +7,7 @@ use super::fusion::mlp;
 use super::samples::{Genes, Sample, genes};
 use super::{Loaded, gpu, lowered_gpu, random, relative_error, results_program};
 use crate::Error;
-use crate::gpu::{AdapterClass, Kernels, LimitOverrides, Profile};
+use crate::gpu::{AdapterClass, Kernels, LimitOverrides, Profile, TRANSFER_BYTES};
 use crate::graph::reference::StepContext;
 use crate::graph::{Dim, Element, Graph, Initial, Shape, TensorType, Var};
 use crate::plan::memory::{Needs, WGPU_BYTES, result_offsets};
@@ -210,6 +210,11 @@ fn planned_bytes_are_the_bytes_that_are_allocated() {
             let loaded = Loaded::new(&gpu, &Kernels::new(&gpu), gpu.profile(), &program, batch);
             let planned = Needs::of(&[&loaded.plan], 0).bytes();
             let mut allocated = gpu.account();
+            // Through these the uniforms came; a run counts them as its staging.
+            assert_eq!(
+                allocated.remove("staging"),
+                Some(TRANSFER_BYTES.min(2 * gpu.profile().max_buffer_size))
+            );
             let mut of = |role: &str| allocated.remove(role).unwrap_or(0);
             let found = [
                 of("theta"),
