@@ -35,7 +35,17 @@ fn values_of(dataset: &Dataset) -> Vec<Option<&[f32]>> {
 
 #[test]
 fn specifications_are_read_and_written_alike() -> Result<()> {
-    for text in ["digits", "a/table.csv", "table.CSV.gz", "random:100x20:3", env!("CARGO_MANIFEST_DIR")] {
+    for text in [
+        "digits",
+        "a/table.csv",
+        "table.CSV.gz",
+        "t.parquet",
+        "t.npz",
+        "x.npy",
+        "x.npy+y.npy",
+        "random:100x20:3",
+        env!("CARGO_MANIFEST_DIR"),
+    ] {
         assert_eq!(spec(text)?.to_string(), text);
         assert_eq!(text.parse::<TestSpec>()?, TestSpec::Source(spec(text)?));
     }

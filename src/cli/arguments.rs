@@ -149,8 +149,7 @@ fn hidden(argument: clap::Arg, without_use: &[&str]) -> clap::Arg {
 pub(super) struct EvalArguments {
     /// The folder of a run
     pub run: PathBuf,
-    /// The rows: `digits`, a folder of IDX files, a .csv or .csv.gz file, `random:ROWSxCOLS:CLASSES`; of a source
-    /// with a test part, that
+    /// The rows, as for `train`; of a source with a test part, that
     #[arg(long, value_name = "SPEC")]
     pub data: String,
 }

@@ -17,14 +17,16 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// Rows to learn from: `digits`, a folder of IDX files, a .csv or .csv.gz file, `random:ROWSxCOLS:CLASSES`
+    /// Rows to learn from: `digits`, a folder of IDX files, a .csv, .csv.gz, .parquet, .npy or .npz file,
+    /// `features.npy+targets.npy`, or `random:ROWSxCOLS:CLASSES`
     #[arg(long, value_name = "SPEC")]
     pub data: Option<String>,
     /// Rows to test on: another source, or a part of the rows such as `20%` [default: the source's own test part]
     #[arg(long, value_name = "SPEC")]
     pub test: Option<String>,
-    /// The column of a table to predict [default: the last]
-    #[arg(long, value_name = "COLUMN")]
+    /// What to learn: a table's column by name, an array's by number (-1: the last), the name of an array in an .npz, or
+    /// a .npy file of targets [default: the last column; `y` and the like]
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     pub target: Option<String>,
     /// The model: `mlp:256,128`, `linear`, a list of layers; `help` lists all [default: mlp:128]
     #[arg(long, value_name = "SPEC")]
