@@ -152,10 +152,15 @@ impl Header {
         let shape = value_of(text, "shape")?;
         let shape = shape.strip_prefix('(').and_then(|rest| rest.split_once(')'));
         let sizes = shape.map(|(sizes, _)| sizes.split(',').map(str::trim).filter(|size| !size.is_empty()));
-        let sizes = sizes.and_then(|sizes| sizes.map(|size| size.parse().ok()).collect());
+        let sizes = sizes.and_then(|sizes| sizes.map(parse_size).collect());
         let shape = sizes.ok_or("`shape` is no list of sizes")?;
         Ok(Header { element, first_fastest, shape })
     }
+}
+
+/// A size, perhaps with the `L` that Python 2 writes behind its long integers.
+fn parse_size(text: &str) -> Option<usize> {
+    text.strip_suffix('L').unwrap_or(text).parse().ok()
 }
 
 /// What stands behind a key.

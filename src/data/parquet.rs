@@ -5,12 +5,14 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
@@ -25,17 +27,19 @@ use super::target::TargetColumn;
 use crate::host::HostMemory;
 use crate::{Error, Result};
 
-/// Values of a column that are decoded at once.
+/// Rows that are decoded at once.
 const CHUNK: usize = 1 << 14;
 
 /// Reads a table: every column numbers or booleans but the target, which may be text.
 pub(super) fn load(path: &Path, purpose: Purpose, memory: HostMemory) -> Result<Dataset> {
     let file = File::open(path).map_err(|error| Error::read(path, error))?;
+    let length = file.metadata().map_err(|error| Error::read(path, error))?.len();
     let reader = SerializedFileReader::new(file).map_err(|error| damaged(path, &error))?;
-    let table = Table::new(path, &reader, purpose)?;
+    let rows = count_rows(reader.metadata(), length).map_err(|message| Error::data(path, "", message))?;
+    let table = Table::new(path, &reader, rows, purpose)?;
     let mut target = TargetColumn::new(purpose);
-    let features = if memory.holds((table.rows * table.columns.features * size_of::<f32>()) as u64) {
-        let mut values = Vec::with_capacity(table.rows * table.columns.features);
+    let features = if memory.holds(table.bytes_of(rows)) {
+        let mut values = Vec::new();
         table.read(&reader, &mut target, |group| {
             values.extend_from_slice(group);
             Ok(())
@@ -54,6 +58,31 @@ fn damaged(path: &Path, error: &ParquetError) -> Error {
     Error::data(path, "", format!("is no Parquet file, or a damaged one ({first}); fetch it again"))
 }
 
+/// How many rows there are. What the file says of itself must agree, for the decoder takes it at its word.
+fn count_rows(metadata: &ParquetMetaData, length: u64) -> Result<usize, String> {
+    let lies = || "is no Parquet file, or a damaged one (its parts do not add up); fetch it again".to_owned();
+    let mut rows = 0u32;
+    for group in metadata.row_groups() {
+        let more = u32::try_from(group.num_rows()).ok();
+        rows = more.and_then(|more| rows.checked_add(more)).ok_or_else(lies)?;
+        for column in group.columns() {
+            let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+            let end = u64::try_from(start).ok().zip(u64::try_from(column.compressed_size()).ok());
+            let end = end.and_then(|(start, bytes)| start.checked_add(bytes));
+            if end.is_none_or(|end| end > length) {
+                return Err(lies());
+            }
+        }
+    }
+    if i64::from(rows) != metadata.file_metadata().num_rows() {
+        return Err(lies());
+    }
+    if rows == 0 {
+        return Err("there are columns but no rows".to_owned());
+    }
+    Ok(rows as usize)
+}
+
 struct Table<'a> {
     path: &'a Path,
     rows: usize,
@@ -61,7 +90,12 @@ struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn new(path: &'a Path, reader: &SerializedFileReader<File>, purpose: Purpose) -> Result<Self> {
+    fn new(
+        path: &'a Path,
+        reader: &SerializedFileReader<File>,
+        rows: usize,
+        purpose: Purpose,
+    ) -> Result<Self> {
         let wrong = |message: String| Error::data(path, "columns", message);
         let metadata = reader.metadata().file_metadata();
         let leaves = metadata.schema_descr().columns();
@@ -80,14 +114,15 @@ impl<'a> Table<'a> {
         for (leaf, role) in leaves.iter().zip(&columns.roles) {
             check_type(leaf, *role, &columns).map_err(wrong)?;
         }
-        let rows = usize::try_from(metadata.num_rows()).unwrap_or(0);
-        if rows == 0 {
-            return Err(Error::data(path, "", "there are columns but no rows"));
-        }
         Ok(Table { path, rows, columns })
     }
 
-    /// Decodes all row groups; `take` gets the features of each, row after row.
+    /// Bytes of the features of so many rows.
+    fn bytes_of(&self, rows: usize) -> u64 {
+        (rows as u64).saturating_mul(self.columns.features as u64).saturating_mul(size_of::<f32>() as u64)
+    }
+
+    /// Decodes all rows; `take` gets the features of some after the other, row after row.
     fn read(
         &self,
         reader: &SerializedFileReader<File>,
@@ -97,40 +132,48 @@ impl<'a> Table<'a> {
         let mut first = 0;
         for index in 0..reader.num_row_groups() {
             let group = reader.get_row_group(index).map_err(|error| damaged(self.path, &error))?;
-            let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
-            take(&self.read_group(&*group, first..first + rows, target)?)?;
-            first += rows;
-        }
-        if first != self.rows {
-            let message = format!("promises {} rows, but has {first}; the file is damaged", self.rows);
-            return Err(Error::data(self.path, "", message));
+            let mut columns = self.open_columns(&*group)?;
+            let end = first + group.metadata().num_rows() as usize;
+            while first < end {
+                let rows = first..end.min(first + CHUNK);
+                take(&self.read_rows(&mut columns, rows.clone(), target)?)?;
+                first = rows.end;
+            }
         }
         Ok(())
     }
 
-    fn read_group(
+    /// The columns of a row group that are read.
+    fn open_columns(&self, group: &dyn RowGroupReader) -> Result<Vec<OpenColumn>> {
+        let roles = self.columns.roles.iter().copied().enumerate();
+        let read = roles.filter(|(_, role)| !matches!(role, Role::Unread));
+        let open = read.map(|(column, role)| {
+            let reader = group.get_column_reader(column).map_err(|error| damaged(self.path, &error))?;
+            let unsigned = is_unsigned(group.metadata().column(column).column_descr());
+            Ok(OpenColumn { column, role, reader, unsigned })
+        });
+        open.collect()
+    }
+
+    /// The features of the next rows of a row group, which have these numbers in the file.
+    fn read_rows(
         &self,
-        group: &dyn RowGroupReader,
-        rows: std::ops::Range<usize>,
+        columns: &mut [OpenColumn],
+        rows: Range<usize>,
         target: &mut TargetColumn,
     ) -> Result<Vec<f32>> {
         let width = self.columns.features;
         let mut features = vec![0.0; rows.len() * width];
-        for (column, role) in self.columns.roles.iter().enumerate() {
-            if matches!(role, Role::Unread) {
-                continue;
-            }
+        for OpenColumn { column, role, reader, unsigned } in columns {
             let mut put = |row: usize, value: Value| match role {
-                Role::Feature(at) => value.feature().map(|value| features[row * width + at] = value),
+                Role::Feature(at) => value.feature().map(|value| features[row * width + *at] = value),
                 Role::Target => value.text().and_then(|text| target.push(&text)),
                 Role::Unread => Ok(()),
             };
-            let reader = group.get_column_reader(column).map_err(|error| damaged(self.path, &error))?;
-            let unsigned = is_unsigned(group.metadata().column(column).column_descr());
-            read_column(reader, unsigned, rows.len(), &mut put).map_err(|stop| match stop {
+            read_column(reader, *unsigned, rows.len(), &mut put).map_err(|stop| match stop {
                 Stop::File(error) => damaged(self.path, &error),
                 Stop::Value { row, message } => {
-                    let name = quoted(&self.columns.names[column]);
+                    let name = quoted(&self.columns.names[*column]);
                     Error::data(self.path, format!("row {}, column {name}", rows.start + row), message)
                 }
             })?;
@@ -225,6 +268,15 @@ impl Value<'_> {
     }
 }
 
+/// A column of a row group, read up to some row.
+struct OpenColumn {
+    /// Its place in the file.
+    column: usize,
+    role: Role,
+    reader: ColumnReader,
+    unsigned: bool,
+}
+
 /// Why a column was not read to its end.
 enum Stop {
     File(ParquetError),
@@ -233,7 +285,7 @@ enum Stop {
 
 type Put<'a> = dyn FnMut(usize, Value) -> Result<(), String> + 'a;
 
-fn read_column(reader: ColumnReader, unsigned: bool, rows: usize, put: &mut Put) -> Result<(), Stop> {
+fn read_column(reader: &mut ColumnReader, unsigned: bool, rows: usize, put: &mut Put) -> Result<(), Stop> {
     match reader {
         ColumnReader::BoolColumnReader(reader) => {
             read_values(reader, rows, put, |value| Value::Number(f64::from(*value)))
@@ -267,7 +319,7 @@ fn read_column(reader: ColumnReader, unsigned: bool, rows: usize, put: &mut Put)
 
 /// Gives all values of a column to `put`, with their rows from 0.
 fn read_values<T: DataType>(
-    mut reader: ColumnReaderImpl<T>,
+    reader: &mut ColumnReaderImpl<T>,
     rows: usize,
     put: &mut Put,
     value: impl Fn(&T::T) -> Value,

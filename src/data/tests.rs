@@ -116,6 +116,42 @@ fn a_table_gives_the_same_rows_from_memory_and_from_its_file() {
 }
 
 #[test]
+fn a_table_that_changes_while_it_is_in_use_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "table.csv", "a,b\n1,2\n3,4\n");
+    let rows = csv::load(&path, TRAIN, NONE).unwrap();
+    write(folder.path(), "table.csv", "a,b\n1,2\n3;4\n");
+    rows.copy_rows(&[0], &mut [0; 4], &mut [0; 4]).unwrap();
+    let error = rows.copy_rows(&[1], &mut [0; 4], &mut [0; 4]).err().unwrap().to_string();
+    assert!(error.contains("table.csv: row 1: is not what it was"), "{error}");
+}
+
+#[test]
+fn a_digest_tells_rows_apart_by_values_order_and_names_but_not_by_how_they_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = |text: &str| {
+        let path = write(folder.path(), "table.csv", text);
+        csv::load(&path, TRAIN, PLENTY).unwrap().digest().unwrap()
+    };
+    let first = digest("a,b\n1,2\n3,4\n");
+    assert_eq!(digest("a,b\r\n1.0,2\r\n3e0,4"), first);
+    for other in ["a,b\n1,2\n3,5\n", "a,b\n1,2\n0,4\n", "a,b\n3,4\n1,2\n", "a,c\n1,2\n3,4\n", "a,b\n1,2\n"] {
+        assert_ne!(digest(other), first, "{other}");
+    }
+}
+
+#[test]
+fn a_gzipped_table_that_memory_does_not_hold_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, csv_text().as_bytes()).unwrap();
+    let path = write(folder.path(), "table.csv.gz", gzip.finish().unwrap());
+    assert_eq!(all_rows(&csv::load(&path, TRAIN, PLENTY).unwrap()), expected());
+    let error = csv::load(&path, TRAIN, NONE).err().unwrap().to_string();
+    assert!(error.contains("do not fit into the memory; unpack it"), "{error}");
+}
+
+#[test]
 fn arrays_of_every_type_order_and_version_give_the_same_rows() {
     let folder = tempfile::tempdir().unwrap();
     for (number, written) in TYPES.into_iter().enumerate() {
