@@ -1,6 +1,7 @@
 //! One buffer that the host and the device take in turns: what both rings are made of.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use wgpu::{MapMode, SubmissionIndex};
 
@@ -24,14 +25,17 @@ pub(super) enum Turn {
     Failed,
 }
 
+/// How long a callback may take to run that another thread's poll has in its hands.
+const CALLBACK: Duration = Duration::from_secs(10);
+
 /// Whose turn it is, shared with the mapping's callback and with who holds the buffer.
 #[derive(Clone, Debug)]
-pub(super) struct SharedTurn(Arc<Mutex<Turn>>);
+pub(super) struct SharedTurn(Arc<(Mutex<Turn>, Condvar)>);
 
 impl SharedTurn {
     fn lock(&self) -> MutexGuard<'_, Turn> {
         // One plain value, set whole: a panic elsewhere cannot spoil it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn get(&self) -> Turn {
@@ -40,6 +44,13 @@ impl SharedTurn {
 
     pub(super) fn set(&self, turn: Turn) {
         *self.lock() = turn;
+        self.0.1.notify_all();
+    }
+
+    /// Waits while it is the device's turn, though not for ever.
+    fn wait_for_callback(&self) {
+        // Whoever is woken looks at the turn itself.
+        let _ = self.0.1.wait_timeout_while(self.lock(), CALLBACK, |turn| *turn == Turn::Device);
     }
 
     /// Gives a held buffer back unused; anything else stays as it is.
@@ -62,7 +73,12 @@ pub(super) struct Mapping {
 
 impl Mapping {
     pub(super) fn new(buffer: Buffer, mode: MapMode, turn: Turn) -> Self {
-        Self { buffer, turn: SharedTurn(Arc::new(Mutex::new(turn))), mode, submission: None }
+        Self {
+            buffer,
+            turn: SharedTurn(Arc::new((Mutex::new(turn), Condvar::new()))),
+            mode,
+            submission: None,
+        }
     }
 
     /// Recorded copies went to the device with `submission`: the buffer is to come back after them, which
@@ -87,6 +103,8 @@ impl Mapping {
         if let (Turn::Device, true, Some(submission)) = (self.turn.get(), patient, &self.submission) {
             *waits += 1;
             gpu.wait(submission)?;
+            // Where several threads use the device, another one's poll may have taken the callback and not run it yet.
+            self.turn.wait_for_callback();
         }
         let why = match self.turn.get() {
             Turn::Host => return Ok(true),

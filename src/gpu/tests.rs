@@ -338,3 +338,32 @@ fn the_timer_times_a_pass_where_there_are_timestamps() {
         assert!((100.0..6e10).contains(&(end - begin)), "{passes:?}");
     }
 }
+
+/// wgpu hands the callbacks of finished work to whichever thread polls first.
+#[test]
+fn threads_that_share_a_device_do_not_miss_their_callbacks() {
+    let gpu = default_gpu();
+    std::thread::scope(|scope| {
+        for thread in 0..4u8 {
+            let gpu = &gpu;
+            scope.spawn(move || {
+                let buffer = gpu.buffer("bytes", 64, BufferUse::Storage).unwrap();
+                for round in 0..300u32 {
+                    let bytes = [thread ^ round as u8; 64];
+                    let mut ring = StagingRing::new(gpu, "ring", 64, 1).unwrap();
+                    let mut slot = ring.acquire().unwrap();
+                    slot.write(0, &bytes).unwrap();
+                    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+                    ring.record(
+                        slot,
+                        &mut encoder,
+                        [StagedCopy { from: 0, to: buffer.raw(), at: 0, bytes: 64 }],
+                    );
+                    ring.submitted(&gpu.submit(encoder));
+                    ring.acquire().unwrap();
+                    assert_eq!(gpu.read_buffer(buffer.raw(), 0..64).unwrap(), bytes);
+                }
+            });
+        }
+    });
+}
