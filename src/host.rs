@@ -7,15 +7,18 @@ use std::fs;
 pub(crate) struct HostMemory {
     /// Bytes that can be taken without swapping, or without being ended for it.
     pub free: Option<u64>,
-    /// Bytes that can still be mapped, where the process is limited (`ulimit -v`).
+    /// Bytes that data may still map beside the driver, where the process is limited (`ulimit -v`).
     pub address_space: Option<u64>,
 }
+
+/// Addresses that the driver, its compiler and its threads will want: Mesa's llvmpipe takes most of a GiB.
+const DRIVER: u64 = 1 << 30;
 
 impl HostMemory {
     pub fn now() -> Self {
         HostMemory {
             free: least([available(), control_group_left()]),
-            address_space: least([address_space_left()]),
+            address_space: address_space_left().map(|left| left.saturating_sub(DRIVER)),
         }
     }
 

@@ -59,7 +59,7 @@ pub use run::{
     EpochMetrics, Record, Run, RunFolder, read_checkpoint, read_model, write_checkpoint, write_model,
 };
 pub use train::{
-    BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, Length, MemoryModel, NamedTensor, PlanReport,
-    Predictions, Predictor, Replan, Snapshot, StepRecord, TensorBytes, TrainOptions, Trainer,
+    BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, Length, LimitedBy, MemoryModel, NamedTensor,
+    PlanReport, Predictions, Predictor, Replan, Snapshot, StepRecord, TensorBytes, TrainOptions, Trainer,
 };
 pub use wgpu;

@@ -122,9 +122,11 @@ fn what_cannot_be_planned_or_measured_is_told_on_one_line() {
             1,
             "a smaller --micro-batch",
         ),
-        ("bench batch --data digits --sizes 0", 2, "--sizes: 0 is none of the 1 to 1347"),
-        ("bench batch --data digits --sizes 2000", 2, "--sizes: 2000 is none of the 1 to 1347"),
+        ("bench batch --data digits --sizes 0", 2, "--sizes: 0 rows are not from 1 to 1347"),
+        ("bench batch --data digits --sizes 2000", 2, "--sizes: 2000 rows are not from 1 to 1347"),
         ("bench batch --data digits --svg missing/out.svg", 2, "--svg: there is no folder missing"),
+        ("bench batch --data digits --seconds 0", 2, "--seconds: must be a number above 0"),
+        ("bench batch --data digits --seconds nan", 2, "--seconds: must be a number above 0"),
         ("bench batch --data digits --batch 5", 2, "--batch: has no meaning for `bench batch`"),
     ];
     for (line, code, fragment) in rows {

@@ -61,6 +61,18 @@ fn write_npy(folder: &Path) {
     write(folder, "labels.npy", &[npy_header("|u1", &format!("({ROWS},)")), labels()].concat());
 }
 
+/// Files of a third of the limit could be mapped, and then there would be no room for the driver.
+#[test]
+fn files_that_are_mapped_leave_the_driver_its_addresses() {
+    const SCARCE: u64 = 1_000_000;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let rows = SCARCE / 3 * 1024 / 1024;
+    let header = npy_header("<f4", &format!("({rows}, 256)"));
+    with_zeros(&folder.path().join("table.npy"), &header, rows * 1024);
+    let lines = train(folder.path(), "table.npy", SCARCE);
+    assert_eq!(lines.last().expect("a line")["steps"], 3);
+}
+
 /// Trains three steps in a shell that allows no more than [`LIMIT`]; gives the JSON lines.
 fn train(folder: &Path, data: &str, limit: u64) -> Vec<Value> {
     let program = env!("CARGO_BIN_EXE_downhill");

@@ -30,12 +30,12 @@ pub(super) struct Global {
     #[arg(long, global = true, help_heading = ALL_COMMANDS, value_name = "NAME|INDEX")]
     pub adapter: Option<String>,
     /// What a run may take of the adapter's memory: `2GiB`, `500MB`, `75%` [default: what is free]
-    #[arg(long, global = true, help_heading = ALL_COMMANDS, value_name = "SIZE")]
+    #[arg(long, global = true, help_heading = ALL_COMMANDS, value_name = "SIZE", allow_hyphen_values = true)]
     pub memory_limit: Option<String>,
     /// Print JSON lines, the last with the event `done` or `error`
     #[arg(long, global = true, help_heading = ALL_COMMANDS)]
     pub json: bool,
-    /// Print nothing but errors and the results of eval, predict and devices
+    /// Print nothing but errors and, where the results are what was asked for, those
     #[arg(long, global = true, help_heading = ALL_COMMANDS)]
     pub quiet: bool,
     /// Explain what is done

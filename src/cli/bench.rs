@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::arguments::{BenchStepArguments, Global, gathered};
 use super::output::{Ended, Output};
+use super::plan::parts;
 use crate::data::Split;
 use crate::run::{RunConfig, Settings, given};
 use crate::train::{Choice, MemoryModel, TrainOptions, Trainer};
@@ -65,11 +66,9 @@ pub(super) fn step(
     let report = trainer.report();
     let samples = rate * report.batch as f64;
     output.result(&format!(
-        "{}, batch {} as {} × {}, rows on the GPU: {}",
+        "{}, a batch of {}, rows on the GPU: {}",
         report.adapter,
-        report.batch,
-        report.accumulate,
-        report.micro_batch,
+        parts(report),
         yes(report.resident)
     ))?;
     output.result(&format!("{rate:.2} steps/s, {samples:.0} samples/s, {:.3} ms a step", 1e3 / rate))?;
@@ -140,10 +139,12 @@ pub(super) fn refuse_without_use(command: &str, settings: &Settings, without_use
     }
 }
 
-/// The middle of `values`, the upper one of two; none of none.
+/// The middle of `values`, or the mean of the two in the middle; none of none.
 pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+    let upper = values.get(values.len() / 2)?;
+    let lower = values.get((values.len() - 1) / 2)?;
+    Some((lower + upper) / 2.0)
 }
 
 fn yes(flag: bool) -> &'static str {

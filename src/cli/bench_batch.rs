@@ -49,6 +49,10 @@ pub(super) fn batch(arguments: &BenchBatchArguments, global: &Global, output: &O
     for (flag, path) in [("--csv", &arguments.csv), ("--svg", &arguments.svg)] {
         path.as_deref().map_or(Ok(()), |path| check_file(flag, path))?;
     }
+    if !(arguments.seconds.is_finite() && arguments.seconds > 0.0) {
+        let message = format!("must be a number above 0, not {}", arguments.seconds);
+        return Err(Error::setting("--seconds", message).into());
+    }
     let settings = gathered(None, &arguments.settings, &arguments.optimizer, global)?;
     let mut config = RunConfig::resolve(&Settings { log_every: Some(0), ..settings })?;
     let mut split = config.load_data()?;
@@ -89,7 +93,7 @@ fn sizes(
     let largest = report.largest_micro_batch;
     if let Some(size) = arguments.sizes.iter().find(|size| !(1..=largest).contains(*size)) {
         let message =
-            format!("{size} is none of the 1 to {largest} rows that there are and fit the budget at once");
+            format!("{size} rows are not from 1 to {largest}, as many as there are and fit at once");
         return Err(Error::setting("--sizes", message));
     }
     if !arguments.sizes.is_empty() {

@@ -42,6 +42,16 @@ fn survey(config: &RunConfig) -> Result<Survey> {
     }
 }
 
+/// The rows of a batch, and in how many parts they are done.
+pub(super) fn parts(report: &PlanReport) -> String {
+    let PlanReport { batch, accumulate, micro_batch, .. } = report;
+    match accumulate {
+        1 => format!("{batch} rows at once"),
+        _ if batch % micro_batch == 0 => format!("{batch} rows in {accumulate} parts of {micro_batch}"),
+        _ => format!("{batch} rows in {accumulate} parts of at most {micro_batch}"),
+    }
+}
+
 /// A plan in lines for people.
 pub(super) fn described(report: &PlanReport, budget_source: &str) -> Vec<String> {
     let bytes = &report.bytes;
@@ -60,7 +70,7 @@ pub(super) fn described(report: &PlanReport, budget_source: &str) -> Vec<String>
         ("adapter", report.adapter.clone()),
         ("budget", format!("{} ({budget_source})", format_bytes(report.budget))),
         ("parameters", report.parameters.to_string()),
-        ("batch", format!("{} rows as {} × {}", report.batch, report.accumulate, report.micro_batch)),
+        ("batch", parts(report)),
         ("micro-batch", format!("{} rows: {}", report.micro_batch, report.why)),
         ("rows", resident.to_owned()),
         ("one row more", format_bytes(report.bytes_per_sample)),

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::arguments::{Global, TrainArguments, gathered, stored_config};
 use super::output::{Ended, INTERRUPTED, Output, Stop};
-use super::plan::described;
+use super::plan::{described, parts};
 use super::progress::{Progress, metric};
 use crate::gpu::format_bytes;
 use crate::nn::model_help;
@@ -51,8 +51,9 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
     let trainer = Trainer::new(&gpu, split, config.options.clone())?;
     output.event("plan", trainer.report())?;
     described(trainer.report(), &gpu.budget().source).iter().for_each(|line| output.explain(line));
-    // The folder says the batch that was found, so that the run can be resumed where another one would be.
+    // The folder says the sizes that were found, so that the run goes on to the same bits where others would be.
     config.options.batch = BatchSize::Rows(trainer.report().batch);
+    config.options.micro_batch = BatchSize::Rows(trainer.report().micro_batch);
     let toml = config.to_toml()?;
     let mut run = match start {
         Start::New { path, overwrite } => {
@@ -91,11 +92,10 @@ fn follow(run: &mut Run, interrupted: &AtomicBool, output: &Output) -> Ended {
             Event::Replanned(replan) => {
                 output.event("plan", &replan.report)?;
                 output.warn(&format!(
-                    "memory ran out after step {} ({}); going on with {} × {} rows in {}",
+                    "memory ran out after step {} ({}); going on with a batch of {} in {}",
                     replan.step,
                     replan.reason,
-                    replan.report.accumulate,
-                    replan.report.micro_batch,
+                    parts(&replan.report),
                     format_bytes(replan.report.bytes.total)
                 ));
             }

@@ -15,6 +15,13 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Write`]; the old file is then untouched, and nothing lies beside it.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    // A link stays a link: what it points to is replaced.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = target.as_path();
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+        // A pipe or a device takes bytes, and must not lose its place to a file.
+        return fs::write(path, bytes).map_err(|error| Error::write(path, error));
+    }
     let partial = partial(path);
     let written = write_through(&partial, bytes).and_then(|()| fs::rename(&partial, path));
     if let Err(error) = written {

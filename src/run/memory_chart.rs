@@ -34,11 +34,10 @@ const UNITS: [(u64, &str); 4] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "
 /// [`Error::Write`].
 pub(crate) fn draw_memory(path: &Path, map: &MemoryMap, report: &PlanReport) -> Result<()> {
     let title = format!(
-        "activations over a step: {} of {}; {} × {} rows",
+        "activations over a step of {} rows: {} of {}",
+        report.micro_batch,
         format_bytes(report.bytes.activations),
         format_bytes(report.bytes.total),
-        report.accumulate,
-        report.micro_batch
     );
     draw(path, map, &title)
 }
@@ -60,8 +59,7 @@ fn render(map: &MemoryMap, title: &str) -> Drawing<String> {
     {
         let root = SVGBackend::with_string(&mut picture, SIZE).into_drawing_area();
         root.fill(&WHITE)?;
-        let arenas: Vec<String> = map.arenas.iter().map(|&bytes| format_bytes(bytes)).collect();
-        let caption = format!("{title}: {} in arenas of {}", format_bytes(total), arenas.join(", "));
+        let caption = format!("{title}; arenas: {}", map.arenas.len());
         let (unit, unit_name) = *UNITS.iter().find(|(unit, _)| total >= *unit).unwrap_or(&UNITS[3]);
         let mut chart = ChartBuilder::on(&root)
             .margin(MARGIN)

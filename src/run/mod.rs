@@ -193,7 +193,10 @@ impl Run {
 
 /// Errors where the numbers of a checkpoint come from other settings or other rows than the trainer's.
 fn same_origin(path: &Path, was: &BTreeMap<String, String>, is: &BTreeMap<String, String>) -> Result<()> {
-    let Some((name, was)) = was.iter().find(|(name, was)| is.get(*name) != Some(*was)) else { return Ok(()) };
+    let mut changed = was.iter().filter(|(name, was)| is.get(*name) != Some(*was));
+    // Other rows change what else is derived from them, so they are told first.
+    let rows = changed.clone().find(|(name, _)| *name == DATA);
+    let Some((name, was)) = rows.or_else(|| changed.next()) else { return Ok(()) };
     let message = match (name.as_str(), is.get(name)) {
         (DATA, _) => "it was trained on other rows than the data source gives now".to_owned(),
         (_, Some(is)) => format!("it is of a run with the {name} {was}, and config.toml says {is} now"),

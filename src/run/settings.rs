@@ -35,11 +35,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "NAME")]
     pub loss: Option<String>,
     /// Rows that one update averages over: a number, or `auto` for as many as fit, or fewer if as fast [default: 128]
-    #[arg(long, value_name = "N|auto")]
+    #[arg(long, value_name = "N|auto", allow_hyphen_values = true)]
     #[serde(default, with = "number_or_word")]
     pub batch: Option<String>,
     /// Rows computed at once, `auto` for what fits; a batch of more is done in parts whose gradients add up [default: auto]
-    #[arg(long, value_name = "N|auto")]
+    #[arg(long, value_name = "N|auto", allow_hyphen_values = true)]
     #[serde(default, with = "number_or_word")]
     pub micro_batch: Option<String>,
     /// Whether activations are made again in the backward pass, to save memory: `auto` (where the batch does not fit),
@@ -73,6 +73,7 @@ pub(crate) struct Settings {
     pub adapter: Option<String>,
     /// The limit on GPU memory, a flag of all commands.
     #[arg(skip)]
+    #[serde(default, with = "number_or_word")]
     pub memory_limit: Option<String>,
     /// `name` and hyper-parameters, of which the flags are [`OptimizerSettings`].
     #[arg(skip)]

@@ -105,12 +105,26 @@ pub struct PlanReport {
     pub adapter: String,
     /// The most rows that could be computed at once within the budget and the adapter's limits.
     pub largest_micro_batch: usize,
+    /// What keeps it from being more.
+    pub limited_by: LimitedBy,
     /// Tensors of the forward pass that are made again in the backward pass.
     pub recomputed_tensors: usize,
     /// Why the micro-batch is what it is, in words.
     pub why: String,
     /// The largest tensors of a step.
     pub largest_tensors: Vec<TensorBytes>,
+}
+
+/// What keeps a micro-batch from being larger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitedBy {
+    /// There are no more rows.
+    Rows,
+    /// The memory that the run may take.
+    Budget,
+    /// What the adapter binds or counts at once.
+    Adapter,
 }
 
 /// A tensor by name.

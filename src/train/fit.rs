@@ -23,6 +23,8 @@ pub(super) struct Fitted {
     pub micro_batch: usize,
     /// The largest micro-batch that fits, at most all rows.
     pub largest: usize,
+    /// Bytes in all.
+    bytes: u64,
     /// Rows a second by the estimate of time.
     rate: f64,
 }
@@ -61,6 +63,8 @@ impl MemoryModel {
         let recomputes = match self.options.recompute {
             Choice::No => false,
             Choice::Yes => true,
+            // Without a batch that is asked for, there is none that does not fit.
+            Choice::Auto if self.wanted().is_none() => best.is_none(),
             Choice::Auto => !self.is_whole(best.as_ref()),
         };
         for &resident in residencies.iter().filter(|_| recomputes) {
@@ -91,14 +95,19 @@ impl MemoryModel {
 
     /// Whether what is wanted at once fits at once: then nothing needs to be uploaded or made again for memory's sake.
     fn is_whole(&self, fitted: Option<&Fitted>) -> bool {
-        fitted.is_some_and(|fitted| fitted.largest >= self.wanted().unwrap_or(1))
+        fitted.is_some_and(|fitted| fitted.largest >= self.wanted().unwrap_or(self.rows))
     }
 
     /// Takes `way` for `best` where it fits and is faster; a way that comes earlier is the better one if it is as fast.
     fn consider(&self, way: Way, budget: u64, best: &mut Option<Fitted>) -> Result<()> {
-        if let Some(fitted) = self.fit_way(way, budget)?
-            && best.as_ref().is_none_or(|best| AS_FAST * fitted.rate > best.rate)
-        {
+        let Some(fitted) = self.fit_way(way, budget)? else { return Ok(()) };
+        let saves = |best: &Fitted| (fitted.largest, best.bytes) > (best.largest, fitted.bytes);
+        let is_better = |best: &Fitted| match self.options.recompute {
+            // Whoever asks for it wants memory, not speed.
+            Choice::Yes => saves(best),
+            Choice::Auto | Choice::No => AS_FAST * fitted.rate > best.rate,
+        };
+        if best.as_ref().is_none_or(is_better) {
             *best = Some(fitted);
         }
         Ok(())
@@ -123,7 +132,9 @@ impl MemoryModel {
         let fastest = rated.iter().map(|(_, _, rate)| *rate).fold(0.0, f64::max);
         let as_fast = rated.into_iter().filter(|(_, _, rate)| *rate >= AS_FAST * fastest);
         let smallest = as_fast.min_by_key(|(_, micro_batch, _)| *micro_batch);
-        Ok(smallest.map(|(batch, micro_batch, rate)| Fitted { way, batch, micro_batch, largest, rate }))
+        let Some((batch, micro_batch, rate)) = smallest else { return Ok(None) };
+        let bytes = self.size(&way, micro_batch, Gradients::Overwrite, budget)?.bytes.total;
+        Ok(Some(Fitted { way, batch, micro_batch, largest, bytes, rate }))
     }
 
     /// The largest micro-batch whose plan keeps to `budget` and to the adapter's limits.

@@ -1,6 +1,6 @@
 //! A run on paper, before anything is allocated: its plans, where the rows come from, and what it takes.
 
-use super::event::{PlanReport, TensorBytes};
+use super::event::{LimitedBy, PlanReport, TensorBytes};
 use super::fit::Fitted;
 use super::memory_model::{MemoryModel, Sized};
 use super::options::BatchSize;
@@ -8,7 +8,7 @@ use super::program::{Feed, INDICES};
 use crate::Result;
 use crate::graph::ParameterInfo;
 use crate::plan::memory::Needs;
-use crate::plan::{MemoryMap, Plan};
+use crate::plan::{Gradients, MemoryMap, Plan};
 
 /// Tensors that a report names.
 const REPORTED_TENSORS: usize = 8;
@@ -52,8 +52,9 @@ impl MemoryModel {
             resident: fitted.way.resident(),
             adapter: adapter.to_owned(),
             largest_micro_batch: fitted.largest,
+            limited_by: self.limited_by(&fitted),
             recomputed_tensors: fitted.way.recomputed,
-            why: self.why(&fitted),
+            why: self.why(&fitted, self.limited_by(&fitted)),
             largest_tensors: plans[0]
                 .largest_tensors(REPORTED_TENSORS)
                 .into_iter()
@@ -73,27 +74,49 @@ impl MemoryModel {
         let slope = |from: usize, to: usize| -> Result<u64> {
             Ok(total(to)?.saturating_sub(total(from)?) / (to - from).max(1) as u64)
         };
-        slope(rows, 2 * rows).or_else(|_| slope(half.max(1), rows)).unwrap_or(0)
+        // Over enough rows that rounding to whole pages of memory does not show.
+        slope(rows, rows + rows.max(256)).or_else(|_| slope(half.max(1), rows)).unwrap_or(0)
+    }
+
+    fn limited_by(&self, fitted: &Fitted) -> LimitedBy {
+        match fitted.largest {
+            all if all == self.rows => LimitedBy::Rows,
+            largest => match self.size(&fitted.way, largest + 1, Gradients::Overwrite, u64::MAX) {
+                Ok(_) => LimitedBy::Budget,
+                Err(_) => LimitedBy::Adapter,
+            },
+        }
     }
 
     /// Why the micro-batch is what it is.
-    fn why(&self, fitted: &Fitted) -> String {
+    fn why(&self, fitted: &Fitted, limited_by: LimitedBy) -> String {
         let Fitted { batch, micro_batch, largest, .. } = *fitted;
         let most = if self.options.batch == BatchSize::Auto { self.rows } else { batch };
-        let size = match self.options.micro_batch {
-            BatchSize::Rows(_) => format!("asked for; up to {largest} rows fit at once"),
-            BatchSize::Auto if micro_batch < largest.min(most) => {
-                format!("as fast, by estimate, as the {largest} rows that fit at once")
-            }
-            BatchSize::Auto if micro_batch < batch => {
-                format!("the batch does not fit at once, up to {largest} rows do")
-            }
-            BatchSize::Auto => format!("up to {largest} rows fit at once"),
+        let up_to = match limited_by {
+            LimitedBy::Rows => format!("all {largest} rows fit at once"),
+            LimitedBy::Budget => format!("up to {largest} rows fit the budget at once"),
+            LimitedBy::Adapter => format!("up to {largest} rows are within this adapter's limits at once"),
         };
-        match fitted.way.recomputed {
-            0 => size,
-            recomputed => format!("{size}; {recomputed} activations are made again in the backward pass"),
-        }
+        let size = match self.options.micro_batch {
+            BatchSize::Rows(_) => format!("as asked for; {up_to}"),
+            BatchSize::Auto if micro_batch < largest.min(most) => {
+                format!("as fast as more, by estimate; {up_to}")
+            }
+            BatchSize::Auto if micro_batch < batch => format!("the batch does not fit at once; {up_to}"),
+            BatchSize::Auto => up_to,
+        };
+        let clamped = match self.options.batch {
+            BatchSize::Rows(asked) if asked > batch => {
+                format!("; a batch of {asked} is all {batch} rows there are")
+            }
+            _ => String::new(),
+        };
+        let again = match fitted.way.recomputed {
+            0 => String::new(),
+            1 => "; 1 activation is made again in the backward pass".to_owned(),
+            recomputed => format!("; {recomputed} activations are made again in the backward pass"),
+        };
+        format!("{size}{clamped}{again}")
     }
 }
 

@@ -16,7 +16,7 @@ mod tensors;
 mod trainer;
 
 pub use clock::Bound;
-pub use event::{EpochRecord, Evaluation, Event, PlanReport, Replan, StepRecord, TensorBytes};
+pub use event::{EpochRecord, Evaluation, Event, LimitedBy, PlanReport, Replan, StepRecord, TensorBytes};
 pub use memory_model::MemoryModel;
 pub use options::{BatchSize, Choice, Length, TrainOptions};
 pub use predictor::{Predictions, Predictor};

@@ -14,15 +14,16 @@ use crate::data::{Dataset, Split};
 use crate::gpu::{Gpu, format_bytes};
 use crate::{Error, Result};
 
-/// Rows of a resident data set that are uploaded at a time; a multiple of four, so that bytes stay aligned.
-const FILL_ROWS: usize = 4096;
+/// Bytes of a resident data set that are read at a time.
+const FILL_BYTES: usize = 4 << 20;
 
 impl Session {
     /// Lays the run out within `budget` and allocates it; where the device has less, within three quarters of that,
     /// and so on, which is told.
     ///
     /// # Errors
-    /// [`Error::DoesNotFit`] where nothing fits the budget, [`Error::OutOfMemory`] where nothing fits the device.
+    /// [`Error::DoesNotFit`] where nothing fits the budget or, on an adapter that computes there, the host's memory;
+    /// [`Error::OutOfMemory`] where nothing fits the device.
     pub fn open(
         gpu: &Gpu,
         model: &mut MemoryModel,
@@ -124,7 +125,12 @@ impl Trainer {
         self.session.free();
         let snapshot = self.rescued.insert(snapshot).clone();
         let mut refused = VecDeque::new();
-        self.session = Session::open(&self.gpu, &mut self.model, &self.data, budget, &mut refused)?;
+        let opened = Session::open(&self.gpu, &mut self.model, &self.data, budget, &mut refused);
+        self.session = opened.map_err(|error| match error {
+            // Not a plan that is too large, but memory that went away.
+            Error::DoesNotFit(message) => Error::OutOfMemory(format!("{reason}; {message}")),
+            other => other,
+        })?;
         self.put_state(&snapshot)?;
         self.rescued = None;
         let report = self.session.report.clone();
@@ -137,9 +143,10 @@ impl Trainer {
 fn fill_resident(engine: &Engine, part: &str, dataset: &Dataset) -> Result<()> {
     let names = resident_names(part);
     let widths = [dataset.features_bytes_per_row(), dataset.targets_bytes_per_row()];
-    for first in (0..dataset.rows()).step_by(FILL_ROWS) {
-        let indices: Vec<u32> =
-            (first..(first + FILL_ROWS).min(dataset.rows())).map(|row| row as u32).collect();
+    // A multiple of four, so that bytes stay aligned.
+    let rows = (FILL_BYTES / widths[0].max(1) / 4 * 4).max(4);
+    for first in (0..dataset.rows()).step_by(rows) {
+        let indices: Vec<u32> = (first..(first + rows).min(dataset.rows())).map(|row| row as u32).collect();
         let [mut features, mut targets] = widths.map(|width| vec![0; indices.len() * width]);
         dataset.copy_rows(&indices, &mut features, &mut targets)?;
         for ((name, width), bytes) in names.iter().zip(widths).zip([&features, &targets]) {

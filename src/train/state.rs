@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::event::Event;
 use super::options::TrainOptions;
 use super::tensors::{NamedTensor, Snapshot, check, read_vector, write_vector};
 use super::trainer::{Progress, TRAIN, Trainer};
@@ -47,6 +48,8 @@ impl Trainer {
         if let Some(rescued) = &self.rescued {
             return Ok(rescued.clone());
         }
+        // What ran out, ran out for something else: θ is there.
+        self.gpu.take_out_of_memory();
         self.settle()?;
         self.sound()?;
         let engine = self.session.engine()?;
@@ -95,7 +98,8 @@ impl Trainer {
         let Snapshot { step, epoch, batch, loss_sum, loss_rows, .. } = *snapshot;
         self.progress = Progress { step, epoch, batch, loss_sum, loss_rows, ..Progress::default() };
         self.stream = None;
-        self.events.clear();
+        // What was said of the memory still holds.
+        self.events.retain(|event| matches!(event, Event::Replanned(_)));
         self.finished = false;
         Ok(())
     }

@@ -107,7 +107,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Setting`] for options that no run can have or that do not go with the data,
-    /// [`Error::DoesNotFit`] where it is more than the budget, [`Error::Device`] where the device fails.
+    /// [`Error::DoesNotFit`] where it is more than the budget, [`Error::OutOfMemory`] where nothing fits what the device
+    /// has, [`Error::Device`] where the device fails.
     pub fn new(gpu: &Gpu, data: Split, options: TrainOptions) -> Result<Self> {
         for rows in [Some(&data.train), data.test.as_ref()].into_iter().flatten() {
             check_rows(rows, data.train.schema(), true)?;
@@ -192,7 +193,8 @@ impl Trainer {
     /// Trains until there is something to say. `interrupted` is looked at before every step.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when the loss is not finite, [`Error::Device`] when the device fails.
+    /// [`Error::Diverged`] when the loss is not finite, [`Error::OutOfMemory`] when memory ran out and nothing fits what
+    /// is left, [`Error::Device`] when the device fails.
     pub fn next_event(&mut self, interrupted: &AtomicBool) -> Result<Event> {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -206,7 +208,9 @@ impl Trainer {
             if interrupted.load(Ordering::Relaxed) {
                 self.settle()?;
                 self.events.push_back(Event::Interrupted);
-            } else if self.progress.step >= self.total_steps() {
+            } else if self.progress.step >= self.total_steps()
+                && self.progress.batch < self.batches_per_epoch()
+            {
                 self.finish()?;
             } else {
                 self.advance()?;
@@ -223,11 +227,17 @@ impl Trainer {
         let end = self.progress.step + steps;
         while self.progress.step < end {
             self.advance()?;
-            self.events.clear();
+            self.drop_events()?;
         }
         self.settle()?;
-        self.events.clear();
+        self.drop_events()?;
         self.sound()
+    }
+
+    /// What is measured must be what was asked for: a smaller plan is not.
+    fn drop_events(&mut self) -> Result<()> {
+        let replan = |event| if let Event::Replanned(replan) = event { Some(replan.reason) } else { None };
+        self.events.drain(..).find_map(replan).map_or(Ok(()), |reason| Err(Error::OutOfMemory(reason)))
     }
 
     /// Rows that the last `steps` steps trained on: batches of the set size, but for the last of an epoch.
@@ -261,36 +271,42 @@ impl Trainer {
         self.clock.bound_since(&Clock::default())
     }
 
-    /// One step, and the end of the epoch where it is the last; or, where memory runs out before the step is whole, a
-    /// smaller plan for it.
+    /// One step, or the end of an epoch; or, where memory runs out before that is done, a smaller plan for it.
     fn advance(&mut self) -> Result<()> {
         if let Some(live) = self.gpu.over_limit() {
             return self.replan_below_limit(live);
+        }
+        match self.go_on() {
+            Err(Error::OutOfMemory(reason)) => self.replan(reason),
+            done => done,
+        }
+    }
+
+    fn go_on(&mut self) -> Result<()> {
+        self.sound()?;
+        let batches = self.batches_per_epoch();
+        // Where memory ran out in the evaluation, the epoch is still to be ended.
+        if self.progress.batch == batches {
+            return self.end_epoch();
         }
         if self.stream.is_none() {
             self.stream = Some(self.open_stream()?);
             self.epoch_began = (Instant::now(), 0);
         }
-        if self.progress.batch + 1 == self.batches_per_epoch() && self.clock.wants_times() {
+        if self.progress.batch + 1 == batches && self.clock.wants_times() {
             self.session.engine()?.time_next();
         }
-        let (rows, ends_epoch) = match self.replay_batch() {
-            Err(Error::OutOfMemory(reason)) => return self.replan(reason),
-            sent => sent?,
-        };
-        self.progress.step += 1;
-        self.progress.batch += 1;
-        self.epoch_began.1 += rows;
+        self.epoch_began.1 += self.replay_batch()?;
         if self.is_logged(self.progress.step) {
             self.fetch()?;
         }
         self.collect(Patience::None)?;
-        if ends_epoch && self.progress.diverged.is_none() { self.end_epoch() } else { Ok(()) }
+        if self.progress.batch == batches { self.end_epoch() } else { Ok(()) }
     }
 
-    /// Sends all micro-batches of the next batch, the last one with the update; returns the batch's rows and whether
-    /// it ends the epoch.
-    fn replay_batch(&mut self) -> Result<(u64, bool)> {
+    /// Sends all micro-batches of the next batch, the last one with the update, which is then a step that is done;
+    /// returns the batch's rows.
+    fn replay_batch(&mut self) -> Result<u64> {
         let Progress { step, epoch, .. } = self.progress;
         loop {
             let stream = self.stream.as_mut();
@@ -307,14 +323,15 @@ impl Trainer {
             let inputs = StepInputs { uniform, update, uploads: &uploads(&self.session.train_feed, part) };
             let engine = self.session.engine()?;
             self.clock.waited_for_device(engine.step(TRAIN, &inputs)?);
-            let (batch_rows, ends_batch, ends_epoch) =
-                (part.batch_rows as u64, part.ends_batch, part.ends_epoch);
+            let (batch_rows, ends_batch) = (part.batch_rows as u64, part.ends_batch);
             self.sent.push_back(Sent { step: step + 1, epoch: epoch + 1, batch_rows, ends_batch });
+            self.progress.step += u64::from(ends_batch);
+            self.progress.batch += u64::from(ends_batch);
             if engine.history_is_full() {
                 self.fetch()?;
             }
             if ends_batch {
-                return Ok((batch_rows, ends_epoch));
+                return Ok(batch_rows);
             }
         }
     }
@@ -388,10 +405,11 @@ impl Trainer {
         if let Some(times) = self.session.engine()?.timed()? {
             self.clock.timed(times);
         }
-        self.progress.epoch += 1;
         let last = self.progress.step >= self.total_steps();
-        let due = last || self.progress.epoch.is_multiple_of(self.options().eval_every);
-        self.record_epoch(self.progress.epoch, rate, due)?;
+        let epoch = self.progress.epoch + 1;
+        let due = last || epoch.is_multiple_of(self.options().eval_every);
+        self.record_epoch(epoch, rate, due)?;
+        self.progress.epoch = epoch;
         self.progress.batch = 0;
         (self.progress.loss_sum, self.progress.loss_rows) = (0.0, 0);
         (self.epoch_began, self.epoch_clock) = ((Instant::now(), 0), self.clock);
