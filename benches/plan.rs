@@ -28,7 +28,7 @@ fn main() -> Result<()> {
             let bytes = median(1001, || model.bytes(128))?;
             let fitted = median(21, || model.report(1 << 30, "none"))?;
             println!(
-                "{layers:2} layers, {name} limits: {once:.0?} once, {bytes:.0?} for the bytes of one batch, {fitted:.0?} to \
+                "{layers:2} layers, {name} limits: {once:.1?} once, {bytes:.1?} for the bytes of one batch, {fitted:.1?} to \
                  fit a budget"
             );
         }

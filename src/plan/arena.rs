@@ -43,38 +43,41 @@ pub(crate) fn place(tensors: &[Lifetime], apart: &BTreeSet<(usize, usize)>, max_
     }
     let mut placed: Vec<Option<Slot>> = vec![None; tensors.len()];
     let mut sizes: Vec<u64> = Vec::new();
+    // What lies in each arena so far: where it begins and ends, and whose life it has.
+    let mut contents: Vec<Vec<(u64, u64, usize)>> = Vec::new();
+    let mut forbidden = Vec::new();
     for &tensor in &order {
-        let forbidden: Vec<usize> =
-            neighbours[tensor].iter().filter_map(|&other| placed[other]).map(|slot| slot.arena).collect();
+        forbidden.clear();
+        forbidden.extend(neighbours[tensor].iter().filter_map(|&other| placed[other]).map(|slot| slot.arena));
         let end = |offset: u64| offset + tensors[tensor].bytes.next_multiple_of(ALIGNMENT);
         let best = (0..sizes.len())
             .filter(|arena| !forbidden.contains(arena))
-            .map(|arena| (arena, lowest_free(tensors, &placed, tensor, arena)))
+            .map(|arena| (arena, lowest_free(tensors, &contents[arena], tensor)))
             .filter(|&(_, offset)| end(offset) <= max_bytes)
             .min_by_key(|&(arena, offset)| (end(offset).saturating_sub(sizes[arena]), arena));
         let (arena, offset) = best.unwrap_or_else(|| {
             sizes.push(0);
+            contents.push(Vec::new());
             (sizes.len() - 1, 0)
         });
         sizes[arena] = sizes[arena].max(end(offset));
+        let place = contents[arena].partition_point(|&(start, ..)| start <= offset);
+        contents[arena].insert(place, (offset, end(offset), tensor));
         placed[tensor] = Some(Slot { arena, offset });
     }
     Arenas { slots: placed.into_iter().flatten().collect(), sizes }
 }
 
-/// The lowest offset in `arena` at which `tensor` meets none that lives while it does.
-fn lowest_free(tensors: &[Lifetime], placed: &[Option<Slot>], tensor: usize, arena: usize) -> u64 {
+/// The lowest offset in an arena of `contents`, in the order of their offsets, at which `tensor` meets none that lives
+/// while it does.
+fn lowest_free(tensors: &[Lifetime], contents: &[(u64, u64, usize)], tensor: usize) -> u64 {
     let new = tensors[tensor];
-    let mut taken: Vec<(u64, u64)> = Vec::new();
-    for (other, slot) in tensors.iter().zip(placed) {
-        let Some(slot) = slot.filter(|slot| slot.arena == arena) else { continue };
-        if other.first <= new.last && new.first <= other.last {
-            taken.push((slot.offset, slot.offset + other.bytes.next_multiple_of(ALIGNMENT)));
-        }
-    }
-    taken.sort_unstable();
     let mut offset = 0;
-    for (start, end) in taken {
+    for &(start, end, other) in contents {
+        let other = tensors[other];
+        if other.first > new.last || new.first > other.last {
+            continue;
+        }
         if offset + new.bytes <= start {
             break;
         }
