@@ -2,6 +2,7 @@
 
 mod clock;
 mod engine;
+mod epoch;
 mod evaluate;
 mod event;
 mod fit;

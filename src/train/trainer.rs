@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::clock::{Bound, Clock};
 use super::engine::{Engine, StepInputs};
-use super::evaluate::{contents, evaluate, uploads};
-use super::event::{EpochRecord, Event, PlanReport, StepRecord};
+use super::evaluate::{contents, uploads};
+use super::event::{Event, PlanReport, StepRecord};
 use super::memory_model::MemoryModel;
 use super::options::{Length, TrainOptions};
 use super::program::Feed;
@@ -21,7 +21,7 @@ use crate::{Error, Result};
 
 /// The plans of a run, in their order in the engine.
 pub(super) const TRAIN: usize = 0;
-const EVALUATE: usize = 1;
+pub(super) const EVALUATE: usize = 1;
 
 /// A model in training. The crate's page shows one at work.
 pub struct Trainer {
@@ -39,12 +39,12 @@ pub struct Trainer {
     pub(super) sent: VecDeque<Sent>,
     pub(super) events: VecDeque<Event>,
     pub(super) finished: bool,
-    began: Instant,
+    pub(super) began: Instant,
     /// When the training of the epoch under way began here, and how many rows this trainer has trained of it.
-    epoch_began: (Instant, u64),
+    pub(super) epoch_began: (Instant, u64),
     /// What was waited for, and what had been when the epoch began.
-    clock: Clock,
-    epoch_clock: Clock,
+    pub(super) clock: Clock,
+    pub(super) epoch_clock: Clock,
 }
 
 /// A run as it is laid out on the device; another takes its place where memory runs out.
@@ -394,69 +394,6 @@ impl Trainer {
         Error::Diverged(format!(
             "{what}; try a learning rate below {rate:?} or look for outliers in the data"
         ))
-    }
-
-    fn end_epoch(&mut self) -> Result<()> {
-        self.settle()?;
-        if self.progress.diverged.is_some() {
-            return Ok(());
-        }
-        let rate = self.epoch_rate();
-        if let Some(times) = self.session.engine()?.timed()? {
-            self.clock.timed(times);
-        }
-        let last = self.progress.step >= self.total_steps();
-        let epoch = self.progress.epoch + 1;
-        let due = last || epoch.is_multiple_of(self.options().eval_every);
-        self.record_epoch(epoch, rate, due)?;
-        self.progress.epoch = epoch;
-        self.progress.batch = 0;
-        (self.progress.loss_sum, self.progress.loss_rows) = (0.0, 0);
-        (self.epoch_began, self.epoch_clock) = ((Instant::now(), 0), self.clock);
-        Ok(())
-    }
-
-    /// The end of the run. Where it is in the middle of an epoch, that is evaluated as far as it went.
-    fn finish(&mut self) -> Result<()> {
-        self.settle()?;
-        if self.progress.diverged.is_some() {
-            return Ok(());
-        }
-        if self.progress.batch > 0 {
-            let rate = self.epoch_rate();
-            self.record_epoch(self.progress.epoch + 1, rate, true)?;
-        }
-        self.stream = None;
-        self.finished = true;
-        Ok(())
-    }
-
-    fn epoch_rate(&self) -> f64 {
-        self.epoch_began.1 as f64 / self.epoch_began.0.elapsed().as_secs_f64().max(1e-9)
-    }
-
-    fn record_epoch(&mut self, epoch: u64, samples_per_second: f64, evaluated: bool) -> Result<()> {
-        let loss = self.loss();
-        let test_feed = self.session.test_feed.clone();
-        let test = match &self.data.test {
-            Some(test) if evaluated => {
-                Some(evaluate(self.session.engine()?, EVALUATE, &test_feed, test, loss)?)
-            }
-            _ => None,
-        };
-        if test.is_some_and(|test| !test.loss.is_finite()) {
-            return Err(self.diverged(&format!("the test loss is not finite after epoch {epoch}")));
-        }
-        self.events.push_back(Event::Epoch(EpochRecord {
-            epoch,
-            step: self.progress.step,
-            train_loss: self.progress.loss_sum / self.progress.loss_rows.max(1) as f64,
-            test,
-            samples_per_second,
-            bound: self.clock.bound_since(&self.epoch_clock),
-            seconds: self.began.elapsed().as_secs_f64(),
-        }));
-        Ok(())
     }
 
     fn open_stream(&self) -> Result<Stream> {

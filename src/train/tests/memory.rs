@@ -198,3 +198,40 @@ fn what_cannot_fit_names_the_largest_tensors() {
         assert!(message.contains(part), "`{part}` is not in `{message}`");
     }
 }
+
+/// More memory never means a smaller batch: rows give their place up where they would leave little.
+#[test]
+fn a_larger_budget_never_fits_fewer_rows_at_once() {
+    let data = Split { train: classes(20_000), test: None };
+    let model = "mlp:64,64".parse().unwrap();
+    let options =
+        TrainOptions { batch: BatchSize::Auto, ..TrainOptions::new(model, Optimizer::new("adam").unwrap()) };
+    let model = MemoryModel::new(&data, &options, &crate::gpu::Profile::desktop()).unwrap();
+    let fitted = |kibibytes: u64| model.report(kibibytes << 10, "none").map(|(report, _)| report);
+    let reports: Vec<PlanReport> = (1..80).filter_map(|step| fitted(1700 + 64 * step).ok()).collect();
+    assert!(reports.len() > 60 && reports.iter().any(|report| report.resident));
+    for pair in reports.windows(2) {
+        // As fast may be fewer rows, but not by much: sizes are powers of two and the largest.
+        assert!(2 * pair[1].micro_batch >= pair[0].micro_batch, "{pair:?}");
+        assert!(pair[0].bytes.total <= pair[0].budget);
+    }
+}
+
+#[test]
+fn recomputation_that_is_asked_for_saves_memory_and_changes_no_bit() {
+    let options = |recompute| TrainOptions {
+        model: "mlp:24,24,24,24,24,24,24,24:tanh".parse().unwrap(),
+        batch: BatchSize::Rows(300),
+        recompute,
+        ..options(Length::Epochs(2))
+    };
+    let run = |recompute| {
+        let mut trainer = Trainer::new(&gpu(), split(333), options(recompute)).unwrap();
+        finish(&mut trainer).unwrap();
+        (trainer.report().clone(), trainer.parameters().unwrap())
+    };
+    let ((kept, expected), (again, found)) = (run(Choice::No), run(Choice::Yes));
+    assert_eq!(expected, found);
+    assert!(again.recomputed_tensors > 0 && kept.recomputed_tensors == 0);
+    assert!(3 * again.bytes.activations < 2 * kept.bytes.activations, "{again:?} {kept:?}");
+}
