@@ -7,7 +7,7 @@ use std::fs;
 pub(crate) struct HostMemory {
     /// Bytes that can be taken without swapping, or without being ended for it.
     pub free: Option<u64>,
-    /// Bytes that data may still map beside the driver, where the process is limited (`ulimit -v`).
+    /// Bytes that can still be mapped, where the process is limited (`ulimit -v`).
     pub address_space: Option<u64>,
 }
 
@@ -16,21 +16,23 @@ const DRIVER: u64 = 1 << 30;
 
 impl HostMemory {
     pub fn now() -> Self {
-        HostMemory {
-            free: least([available(), control_group_left()]),
-            address_space: address_space_left().map(|left| left.saturating_sub(DRIVER)),
-        }
+        HostMemory { free: least([available(), control_group_left()]), address_space: address_space_left() }
     }
 
     /// Whether rows of `bytes` are best held in memory: they take less than half of what there is, for lists
     /// that grow are copied, and the engine, the driver and other programs want their share.
     pub fn holds(self, bytes: u64) -> bool {
-        least([self.free, self.address_space]).is_none_or(|left| bytes < left / 2)
+        least([self.free, self.beside_the_driver()]).is_none_or(|left| bytes < left / 2)
     }
 
     /// Whether a file of `bytes` can be mapped without taking the addresses that the driver will need.
     pub fn maps(self, bytes: u64) -> bool {
-        self.address_space.is_none_or(|left| bytes < left / 2)
+        self.beside_the_driver().is_none_or(|left| bytes < left / 2)
+    }
+
+    /// Data is opened before the driver is.
+    fn beside_the_driver(self) -> Option<u64> {
+        self.address_space.map(|left| left.saturating_sub(DRIVER))
     }
 }
 
@@ -92,8 +94,9 @@ mod tests {
             (None, None, u64::MAX, true, true),
             (Some(100), None, 49, true, true),
             (Some(100), None, 50, false, true),
-            (Some(100), Some(60), 30, false, false),
-            (Some(100), Some(60), 29, true, true),
+            (Some(100), Some(DRIVER + 60), 30, false, false),
+            (Some(100), Some(DRIVER + 60), 29, true, true),
+            (Some(100), Some(DRIVER), 0, false, false),
             (Some(0), Some(0), 0, false, false),
         ];
         for (free, address_space, bytes, held, mapped) in table {
