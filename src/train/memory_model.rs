@@ -65,7 +65,7 @@ impl MemoryModel {
     /// The model of a run with `options` on rows like those of `data`, on an adapter like `profile`.
     ///
     /// # Errors
-    /// [`Error::Setting`] and [`Error::Shape`] for options that no run can have or that do not go with the data.
+    /// [`Error::Setting`](crate::Error::Setting) and [`Error::Shape`](crate::Error::Shape) for options that no run can have or that do not go with the data.
     pub fn new(data: &Split, options: &TrainOptions, profile: &Profile) -> Result<Self> {
         options.check()?;
         let schema = data.train.schema().clone();
@@ -87,7 +87,7 @@ impl MemoryModel {
     /// Bytes by role of a run that uploads its rows and computes `micro_batch` of them at once.
     ///
     /// # Errors
-    /// [`Error::DoesNotFit`] where one tensor is larger than the adapter binds.
+    /// [`Error::DoesNotFit`](crate::Error::DoesNotFit) where one tensor is larger than the adapter binds.
     pub fn bytes(&self, micro_batch: usize) -> Result<ByteCounts> {
         Ok(self.size(&self.streamed, micro_batch, Gradients::Overwrite, u64::MAX)?.bytes)
     }
