@@ -81,6 +81,7 @@ pub(super) fn step(
     if let Some(on_gpu) = on_gpu {
         output.result(&format!("{:.3} ms of a step are kernels on the adapter", 1e3 * on_gpu))?;
     }
+    output.result(&format!("bound by {}", trainer.bound()))?;
     output.result(&format!("{first:.3} s from the start of the program to the end of the first step"))?;
     output.event(
         "done",

@@ -129,6 +129,7 @@ fn finish(run: &Run, began: Instant, output: &Output) -> Ended {
         "planned_bytes": run.trainer().report().bytes.total,
         "measured_bytes": run.trainer().measured_bytes(),
         "driver_bytes": run.trainer().driver_bytes(),
+        "bound": run.trainer().bound(),
         "out": folder.path().display().to_string(),
     });
     let found = |of: fn(&EpochMetrics) -> Option<f64>| last.and_then(of);
@@ -147,8 +148,9 @@ fn finish(run: &Run, began: Instant, output: &Output) -> Ended {
     if let Some(epoch) = last {
         let test = epoch.test_loss.map_or(String::new(), |loss| format!(", test loss {loss:.4}"));
         let metric = metric(epoch.test_accuracy, epoch.test_rmse);
+        let bound = epoch.bound.map_or(String::new(), |bound| format!(", bound by {bound}"));
         output.result(&format!(
-            "epoch {}, step {}, {seconds:.1} s: train loss {:.4}{test}{metric}",
+            "epoch {}, step {}, {seconds:.1} s: train loss {:.4}{test}{metric}{bound}",
             epoch.epoch, epoch.step, epoch.train_loss
         ))?;
         output.result(&format!("curves: {}", folder.curves_path().display()))?;

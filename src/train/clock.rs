@@ -1,5 +1,6 @@
 //! What a run waits for, and which of data, upload and compute bounds it.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,16 @@ pub enum Bound {
     Upload,
     /// The kernels.
     Compute,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Bound::Data => "data",
+            Bound::Upload => "upload",
+            Bound::Compute => "compute",
+        })
+    }
 }
 
 /// What a trainer's steps waited for.
