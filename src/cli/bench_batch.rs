@@ -14,7 +14,7 @@ use super::output::{Ended, Output, complain};
 use crate::data::Split;
 use crate::gpu::format_bytes;
 use crate::run::{RunConfig, Settings, write_atomically};
-use crate::train::{BatchSize, Length, MemoryModel, TrainOptions, Trainer};
+use crate::train::{BatchSize, Length, MemoryModel, TrainOptions, Trainer, powers_up_to};
 use crate::{Error, Gpu, Result};
 
 /// The knee is the smallest batch with this part of the greatest speed: what is beyond costs memory and gives little.
@@ -99,8 +99,7 @@ fn sizes(
     if !arguments.sizes.is_empty() {
         return Ok(arguments.sizes.clone());
     }
-    let powers = std::iter::successors(Some(1), |size| Some(2 * size)).take_while(|size| *size < largest);
-    Ok(powers.chain([largest]).collect())
+    Ok(powers_up_to(largest).collect())
 }
 
 /// Trains with `size` rows a batch for at least `seconds` after a step to warm up.

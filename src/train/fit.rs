@@ -211,7 +211,7 @@ fn divisions(batch: usize, largest: usize) -> Vec<(usize, usize)> {
 }
 
 /// 1, 2, 4 … and `largest`.
-fn powers_up_to(largest: usize) -> impl Iterator<Item = usize> {
+pub(crate) fn powers_up_to(largest: usize) -> impl Iterator<Item = usize> {
     let powers = std::iter::successors(Some(1), |rows| Some(2 * rows));
     powers.take_while(move |rows| *rows < largest).chain([largest])
 }

@@ -8,10 +8,9 @@ use super::options::TrainOptions;
 use super::program::{Feed, Recipe};
 use crate::Result;
 use crate::data::{Schema, Split};
-use crate::gpu::{AdapterClass, Profile};
+use crate::gpu::Profile;
 use crate::graph::ParameterInfo;
 use crate::nn::Loss;
-use crate::optim::Optimizer;
 use crate::plan::cost::{accumulation_seconds, update_seconds};
 use crate::plan::memory::{ByteCounts, Needs};
 use crate::plan::recompute::variants;
@@ -103,8 +102,11 @@ impl MemoryModel {
 
     /// The rows on the GPU or not, nothing made again.
     pub(super) fn plain_way(&self, resident: bool) -> Result<Way> {
+        if !resident {
+            return Ok(self.streamed.clone());
+        }
         let recipe = Recipe { model: &self.options.model, schema: &self.schema, loss: self.loss };
-        let feed = |part, rows| if resident { Feed::Resident { part, rows } } else { Feed::Streamed };
+        let feed = |part, rows| Feed::Resident { part, rows };
         let test = self.test_rows.map(|rows| feed("test", rows));
         Way::new(&recipe, &self.profile, feed("train", self.rows), test)
     }
@@ -161,12 +163,12 @@ impl MemoryModel {
 
     /// About how long an update takes whose batch is done in `parts` replays of `plan`.
     pub(super) fn seconds(&self, plan: &Plan, parts: usize) -> f64 {
-        let class: AdapterClass = self.profile.class;
+        let class = self.profile.class;
         let theta: u64 = plan.theta.shards.iter().map(|floats| 4 * *floats as u64).sum();
-        let optimizer: &Optimizer = &self.options.optimizer;
+        let state_vectors = self.options.optimizer.state_slots().len();
         parts as f64 * plan.seconds(class)
             + (parts - 1) as f64 * accumulation_seconds(theta, class)
-            + update_seconds(theta, optimizer.state_slots().len(), class)
+            + update_seconds(theta, state_vectors, class)
     }
 
     /// The training step alone for a micro-batch.

@@ -18,6 +18,8 @@ mod trainer;
 
 pub use clock::Bound;
 pub use event::{EpochRecord, Evaluation, Event, LimitedBy, PlanReport, Replan, StepRecord, TensorBytes};
+#[cfg(feature = "cli")]
+pub(crate) use fit::powers_up_to;
 pub use memory_model::MemoryModel;
 pub use options::{BatchSize, Choice, Length, TrainOptions};
 pub use predictor::{Predictions, Predictor};
