@@ -52,6 +52,19 @@ pub enum Error {
         message: String,
     },
 
+    /// A text in the language of expressions cannot be read, or asks for something that does not exist.
+    #[error("{name}, column {column}: {message}")]
+    Expression {
+        /// What the text is: `expression` or `start`.
+        name: &'static str,
+        /// The text.
+        text: String,
+        /// The character of the text where it shows, from 1.
+        column: usize,
+        /// What is wrong there.
+        message: String,
+    },
+
     /// A data file says something that cannot be right.
     #[error("{}: {}{message}", path.display(), if place.is_empty() { String::new() } else { format!("{place}: ") })]
     Data {
@@ -107,6 +120,7 @@ impl Error {
             | Error::Diverged(_) => 1,
             Error::Shape { .. }
             | Error::Setting { .. }
+            | Error::Expression { .. }
             | Error::Data { .. }
             | Error::Read { .. }
             | Error::Run { .. } => 2,

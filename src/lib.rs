@@ -31,13 +31,19 @@
 
 pub mod data;
 mod error;
+mod expression;
 mod gpu;
 mod graph;
 mod host;
+mod minimize;
 mod nn;
 mod optim;
 mod plan;
+#[cfg(feature = "cli")]
+mod plot;
+mod race;
 mod run;
+mod solve;
 mod train;
 
 #[cfg(feature = "cli")]
@@ -49,17 +55,23 @@ pub use gpu::{
     LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, Survey, adapters,
 };
 pub use graph::{Array, Dim, Element, Graph, Initial, ParameterInfo, Shape, StepContext, TensorType, Var};
+pub use minimize::{MinimizeOptions, Minimum, Objective, Status, TracePoint, minimize};
 pub use nn::{Activation, Initialisation, Layer, Loss, Mode, ModelSpec, linear, model_help};
-pub use optim::{Hyper, HyperKind, HyperRange, HyperValue, Optimizer, UPDATE_RULES, UpdateRule};
+pub use optim::{
+    Average, Group, Hyper, HyperKind, HyperRange, HyperValue, Lookahead, Modifiers, Optimizer, PlateauState,
+    Schedule, Stepper, UPDATE_RULES, UpdateRule, UpdateTiming, schedule_help,
+};
 pub use plan::memory::ByteCounts;
 pub use plan::{MemoryMap, PlacedTensor};
+pub use race::{Lap, Racer, TrainingRace, race_training};
 #[cfg(feature = "cli")]
 pub use run::RunConfig;
 pub use run::{
     EpochMetrics, Record, Run, RunFolder, read_checkpoint, read_model, write_checkpoint, write_model,
 };
 pub use train::{
-    BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, Length, LimitedBy, MemoryModel, NamedTensor,
-    PlanReport, Predictions, Predictor, Replan, Snapshot, StepRecord, TensorBytes, TrainOptions, Trainer,
+    BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, Length, LimitedBy, LineSearch, MemoryModel,
+    NamedTensor, PlanReport, Predictions, Predictor, RangeTest, RateCurve, RatePoint, RateRange, Replan,
+    Snapshot, StepRecord, TensorBytes, TrainOptions, Trainer,
 };
 pub use wgpu;

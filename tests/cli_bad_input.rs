@@ -79,7 +79,21 @@ fn requests_that_are_none() {
         ("unknown optimizer", "train --data digits --optimizer adamm", 2, "did you mean `adam`?"),
         ("negative rate", "train --data digits --lr -0.1", 2, "lr: must be at least 0"),
         ("rate that is NaN", "train --data digits --lr NaN", 2, "lr: must be at least 0"),
-        ("rate that is text", "train --data digits --lr fast", 2, "invalid value 'fast' for '--lr <X>'"),
+        ("rate that is text", "train --data digits --lr fast", 2, "lr: must be at least 0"),
+        ("negative steps", "train --data digits --steps -3", 2, "invalid value '-3' for '--steps <N>'"),
+        (
+            "mean that begins after the end",
+            "train --data digits --steps 9 --swa 10",
+            2,
+            "--swa: begins at step 10, and the run ends after step 9",
+        ),
+        ("picture of no test", "train --data digits --overwrite --svg a.svg", 2, "'--svg <FILE>'"),
+        (
+            "rates for a line search",
+            "train --data digits --optimizer sgd --lr line-search --find-lr",
+            2,
+            "--find-lr: looks for a number",
+        ),
         (
             "momentum of a rule without",
             "train --data digits --momentum 0.9",

@@ -420,10 +420,35 @@ fn what_is_said_is_as_much_as_was_asked_for() {
     let (done, devices) = devices.split_last().expect("lines");
     assert_eq!((&done["event"], &done["devices"]), (&"done".into(), &devices.len().into()));
     assert!(devices.iter().all(|device| device["event"] == "device" && device["name"].is_string()));
-    for request in
-        [&["--help"][..], &["train", "--help"], &["predict", "--help"], &["train", "--model", "help"]]
-    {
+    for request in [
+        &["--help"][..],
+        &["train", "--help"],
+        &["predict", "--help"],
+        &["train", "--model", "help"],
+        &["train", "--optimizer", "help"],
+    ] {
         let help = succeed(path, request);
         assert!(help.stdout.len() > 100 && help.stderr.is_empty(), "{request:?}");
     }
+}
+
+#[test]
+fn the_list_of_optimizers_tells_all_that_may_be_set() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = succeed(folder.path(), &["train", "--optimizer", "help"]).stdout;
+    let lines = json_lines(&succeed(folder.path(), &["train", "--optimizer", "help", "--json"]).stdout);
+    let (done, listed) = lines.split_last().expect("lines");
+    assert_eq!(done["event"], "done");
+    assert_eq!(listed.len(), downhill::UPDATE_RULES.len());
+    for (rule, line) in downhill::UPDATE_RULES.iter().zip(listed) {
+        assert_eq!((&line["event"], &line["name"]), (&"optimizer".into(), &rule.name.into()));
+        let hyper = line["hyper"].as_array().expect("hyper-parameters");
+        let names: Vec<&str> = hyper.iter().filter_map(|hyper| hyper["name"].as_str()).collect();
+        assert_eq!(names, rule.hyper.iter().map(|hyper| hyper.name).collect::<Vec<_>>());
+        assert!(text.contains(rule.doc) && rule.hyper.iter().all(|hyper| text.contains(hyper.doc)));
+    }
+    let adam = listed.iter().find(|line| line["name"] == "adam").expect("Adam");
+    assert_eq!((&adam["state_bytes"], &adam["hyper"][0]["default"]), (&8.into(), &0.001.into()));
+    assert!(text.contains("  lr=0.001 "), "{text}");
+    assert!(text.contains("  form=pytorch|lecture "), "{text}");
 }

@@ -1,14 +1,11 @@
 // RMSProp (Tieleman and Hinton 2012; centred: Graves 2013).
-//
-// Averages are written a + (1 − α)(x − a): in f32, α and 1 − α round apart and αa + (1 − α)x would settle
-// beside x.
 fn update(before: Element, gradient: vec4<f32>) -> Element {
     var after = before;
     let g = gradient + scalar.weight_decay * before.theta;
-    after.square_average += scalar.one_minus_alpha * (g * g - before.square_average);
+    after.square_average = averaged(before.square_average, g * g, scalar.one_minus_alpha);
     var variance = after.square_average;
     if (CENTERED) {
-        after.gradient_average += scalar.one_minus_alpha * (g - before.gradient_average);
+        after.gradient_average = averaged(before.gradient_average, g, scalar.one_minus_alpha);
         // Never negative but by rounding, whose root would be NaN.
         variance = max(variance - after.gradient_average * after.gradient_average, vec4<f32>(0.0));
     }

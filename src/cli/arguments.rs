@@ -7,6 +7,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use super::bench::{WITHOUT_USE, WITHOUT_USE_FOR_BATCHES};
+use super::race::WITHOUT_USE_FOR_RACES;
 use crate::run::{OptimizerSettings, RunConfig, RunFolder, Settings};
 use crate::{AdapterChoice, Error, GpuOptions, Result};
 
@@ -55,6 +56,10 @@ pub(super) enum Command {
     Eval(EvalArguments),
     /// Print a trained model's answer for each row of data
     Predict(EvalArguments),
+    /// Minimise an expression
+    Minimize(Box<MinimizeArguments>),
+    /// Let several update rules run from the same start, and draw how they fare
+    Race(Box<RaceArguments>),
     /// Measure speed
     #[command(subcommand)]
     Bench(Bench),
@@ -78,6 +83,14 @@ pub(super) struct TrainArguments {
     /// Print the whole configuration as a TOML file that makes the same run, and stop
     #[arg(long)]
     pub print_config: bool,
+    /// Look for a learning rate: train --steps [default: 100] whose rate goes up from 1e-7 to 10, keep nothing of it
+    /// but the curve of its losses, and suggest the rate at which they fall fastest
+    #[arg(long, conflicts_with_all = ["resume", "overwrite", "print_config"])]
+    pub find_lr: bool,
+    /// Where the curve of --find-lr goes
+    #[arg(long, value_name = "FILE", default_value = "learning-rates.svg", requires = "find_lr",
+        conflicts_with_all = ["resume", "overwrite", "print_config"])]
+    pub svg: PathBuf,
 }
 
 #[derive(Args)]
@@ -93,12 +106,58 @@ pub(super) struct PlanArguments {
     pub svg: PathBuf,
 }
 
+/// Below the flags in the help of `race`.
+const RACE_HELP: &str = "\
+Examples:
+  downhill race
+  downhill race \"(1-x)^2+100*(y-x^2)^2\" --start \"x=-1.2; y=1\" --method \"adam lr=0.05\" --method \"adan lr=0.05\" --gif race.gif
+  downhill race --data digits --model mlp:64 --epochs 20 --methods \"sgd lr=0.5, momentum lr=0.05, adam lr=0.005\"";
+
+#[derive(Args)]
+#[command(
+    after_help = RACE_HELP,
+    mut_args(|argument| hidden(argument, &WITHOUT_USE_FOR_RACES)),
+    mut_arg("lr", rate),
+    mut_arg("steps", |argument| argument.help("Updates of every racer, with --data in the place of --epochs [default: 1000; 80 where no EXPR is given]")),
+)]
+pub(super) struct RaceArguments {
+    /// The expression that is minimised, as for `minimize`; with --data a model is trained instead [default: a long
+    /// narrow valley with a saddle]
+    #[arg(value_name = "EXPR", allow_hyphen_values = true)]
+    pub expression: Option<String>,
+    /// Where every racer starts: `x=-1.2; y=1`
+    #[arg(long, value_name = "NAME=VALUE; …", allow_hyphen_values = true)]
+    pub start: Option<String>,
+    /// A racer, as often as there are: a rule and hyper-parameters of its own, as in `adam lr=0.1 beta1=0.8`; several may
+    /// stand together, with commas [default: the classical rules]
+    #[arg(long = "method", visible_alias = "methods", value_name = "RULE …", value_delimiter = ',')]
+    pub methods: Vec<String>,
+    /// Tell the first step at which a racer's loss was no higher
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub target_loss: Option<f64>,
+    /// With --data, tell the first epoch after which so large a part of the test rows was right, from 0 to 1
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub target_accuracy: Option<f64>,
+    /// Where the picture goes: paths on a contour map where there are two unknowns, else curves
+    #[arg(long, value_name = "FILE", default_value = "race.svg")]
+    pub svg: PathBuf,
+    /// Where a picture in motion goes, of two unknowns
+    #[arg(long, value_name = "FILE")]
+    pub gif: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(flatten)]
+    pub optimizer: OptimizerSettings,
+}
+
 #[derive(Subcommand)]
 pub(super) enum Bench {
     /// Steps and samples a second of one configuration, without evaluation
     Step(Box<BenchStepArguments>),
     /// Batch size against memory, planned and measured, and samples a second
     Batch(Box<BenchBatchArguments>),
+    /// Each update rule's kernels against a plain copy on this adapter, in the same run
+    Kernels(BenchKernelsArguments),
 }
 
 #[derive(Args)]
@@ -138,6 +197,81 @@ pub(super) struct BenchBatchArguments {
     /// Draw memory and speed over the batch size
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(super) struct BenchKernelsArguments {
+    /// Parameters that are updated, in matrices of 1024 x 1024
+    #[arg(long, value_name = "N", default_value_t = 64 << 20, value_parser = RangedU64ValueParser::<u64>::new().range(1 << 20..=1 << 32))]
+    pub parameters: u64,
+    /// How often each is measured; the median is told
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub rounds: u64,
+    /// Only these rules [default: all but muon, which is bound by products of matrices]
+    #[arg(long, value_name = "NAME")]
+    pub rule: Vec<String>,
+}
+
+/// Below the flags in the help of `minimize`.
+const MINIMIZE_HELP: &str = "\
+Expressions:
+  numbers, names, + - * / ^, parentheses, vectors [a,b,c]; x[0], x[-1], x[1:], x[:-1], x[a:b] as in
+  Python; a scalar goes with every element of a vector
+  exp log sqrt sin cos tan tanh atan abs min max relu sigmoid floor mod, element by element
+  sum mean dot; iota(n) = [0,1,…,n-1], zeros(n), ones(n), pi, e
+  definitions before the value, which is a scalar: c = 10^iota(3); sum(c*(x-1)^2)
+
+Examples:
+  downhill minimize \"(1-x)^2+100*(y-x^2)^2\" --start \"x=-1.2; y=1\" --lr 0.01 --steps 5000
+  downhill minimize \"sum(iota(3)*x^2)\" --start \"x=ones(3)\" --method sgd --lr 0.1 --trace 100
+  downhill minimize \"sum((x-1)^2)\" --start \"x=zeros(9)\" --method momentum --tolerance 1e-3";
+
+#[derive(Args)]
+#[command(
+    after_help = MINIMIZE_HELP,
+    mut_arg("optimizer", |argument| {
+        argument.long("method").help("The update rule, such as `sgd`, `momentum` or `adam` [default: adam]")
+    }),
+    mut_arg("lr", rate),
+)]
+pub(super) struct MinimizeArguments {
+    /// What is minimised, a scalar function of the names in --start
+    #[arg(value_name = "EXPRESSION", allow_hyphen_values = true)]
+    pub expression: String,
+    /// The unknowns and where they start: `x=[-1.2,1]`, `x=zeros(10); y=1`
+    #[arg(long, value_name = "NAME=VALUE;…")]
+    pub start: String,
+    #[command(flatten)]
+    pub optimizer: OptimizerSettings,
+    /// How the learning rate goes, as for `train`; an epoch is a step here [default: constant]
+    #[arg(long, value_name = "SPEC")]
+    pub schedule: Option<String>,
+    /// Scale the gradient down to at most this norm [default: leave it]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub clip_norm: Option<f64>,
+    /// Cut each element of the gradient to at most this size [default: leave it]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub clip_value: Option<f64>,
+    /// Tell of an exponential mean of the way that keeps this share of itself at every step [default: the way]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub ema: Option<f64>,
+    /// Every STEPS steps go back to slow unknowns, which follow by RATE (0.5 unless said) and are told of [default: no]
+    #[arg(long, value_name = "STEPS[:RATE]", allow_hyphen_values = true)]
+    pub lookahead: Option<String>,
+    /// Updates; with --tolerance, at most
+    #[arg(long, value_name = "N", default_value_t = 1000, allow_negative_numbers = true)]
+    pub steps: u64,
+    /// Steps between two points of the way that are told; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    pub trace: u64,
+    /// The norm of the gradient at which it is done [default: all steps are made]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub tolerance: Option<f64>,
+}
+
+/// `--lr` of the commands that search for none.
+fn rate(argument: clap::Arg) -> clap::Arg {
+    argument.value_name("X").help("The learning rate [default: the rule's]")
 }
 
 fn hidden(argument: clap::Arg, without_use: &[&str]) -> clap::Arg {

@@ -5,9 +5,9 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use super::bench_batch::Measured;
+use crate::Result;
 use crate::gpu::format_bytes;
-use crate::run::write_atomically;
-use crate::{Error, Result};
+use crate::plot::{self, Drawing};
 
 const SIZE: (u32, u32) = (900, 520);
 // Okabe and Ito's palette, which colour-blind people tell apart.
@@ -16,23 +16,16 @@ const SPEED: RGBColor = RGBColor(213, 94, 0);
 const BUDGET: RGBColor = RGBColor(90, 90, 90);
 const KNEE: RGBColor = RGBColor(0, 158, 115);
 
-type Drawing<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-
 /// Draws `sizes` to the file at `path`, atomically.
 ///
 /// # Errors
-/// [`Error::Write`].
+/// [`Error::Write`](crate::Error::Write).
 pub(super) fn draw(path: &Path, sizes: &[Measured], budget: u64) -> Result<()> {
-    let picture = render(sizes, budget)
-        .map_err(|error| Error::write(path, std::io::Error::other(error.to_string())))?;
-    write_atomically(path, picture.as_bytes())
+    plot::save(path, render(sizes, budget))
 }
 
 fn render(sizes: &[Measured], budget: u64) -> Drawing<String> {
-    let mut picture = String::new();
-    {
-        let root = SVGBackend::with_string(&mut picture, SIZE).into_drawing_area();
-        root.fill(&WHITE)?;
+    plot::render(SIZE, |root| {
         let bytes =
             || sizes.iter().flat_map(|size| [size.planned_bytes, size.measured_bytes]).chain([budget]);
         let (least, most) = (bytes().min().unwrap_or(1) as f64, bytes().max().unwrap_or(1) as f64);
@@ -40,7 +33,7 @@ fn render(sizes: &[Measured], budget: u64) -> Drawing<String> {
         let narrowest = sizes.iter().map(|size| size.batch).min().unwrap_or(1) as f64;
         let fastest = sizes.iter().map(|size| size.samples_per_second_max).fold(1.0, f64::max);
         let across = || (narrowest / 1.25..widest * 1.25).log_scale().base(2.0);
-        let mut chart = ChartBuilder::on(&root)
+        let mut chart = ChartBuilder::on(root)
             .margin(16)
             .x_label_area_size(44)
             .y_label_area_size(84)
@@ -99,14 +92,7 @@ fn render(sizes: &[Measured], budget: u64) -> Drawing<String> {
             ErrorBar::new_vertical(size.batch as f64, least, size.samples_per_second, most, SPEED.filled(), 8)
         });
         chart.draw_secondary_series(spread)?;
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK.mix(0.3))
-            .label_font(("sans-serif", 14))
-            .draw()?;
-        root.present()?;
-    }
-    Ok(picture)
+        plot::draw_series_names(&mut chart, SeriesLabelPosition::UpperLeft, 14)?;
+        Ok(())
+    })
 }

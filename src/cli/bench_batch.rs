@@ -1,7 +1,6 @@
 //! `downhill bench batch`: what each batch size costs of memory and gives in speed.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -10,7 +9,7 @@ use serde_json::json;
 use super::arguments::{BenchBatchArguments, Global, gathered};
 use super::batch_chart;
 use super::bench::{median, refuse_without_use};
-use super::output::{Ended, Output, complain};
+use super::output::{Ended, Output, check_file, complain};
 use crate::data::Split;
 use crate::gpu::format_bytes;
 use crate::run::{RunConfig, Settings, write_atomically};
@@ -213,15 +212,4 @@ fn csv(sizes: &[Measured], budget: u64) -> Result<String> {
         );
     }
     Ok(text)
-}
-
-/// Errors where no file can be written at `path`, before anything is measured for it.
-fn check_file(flag: &str, path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let missing = folder.filter(|folder| !folder.is_dir());
-    match (path.is_dir(), missing) {
-        (true, _) => Err(Error::setting(flag, format!("{} is a folder, not a file", path.display()))),
-        (_, Some(folder)) => Err(Error::setting(flag, format!("there is no folder {}", folder.display()))),
-        _ => Ok(()),
-    }
 }

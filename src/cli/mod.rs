@@ -4,11 +4,19 @@ mod arguments;
 mod batch_chart;
 mod bench;
 mod bench_batch;
+mod bench_kernels;
 mod devices;
 mod evaluate;
+mod find_rate;
+mod minimize;
+mod optimizer_list;
 mod output;
 mod plan;
 mod progress;
+mod race;
+mod race_expression;
+mod race_training;
+mod rate_chart;
 mod train;
 
 use std::ffi::OsString;
@@ -42,12 +50,20 @@ fn run(arguments: &Arguments, began: Instant) -> u8 {
         Command::Plan(arguments) => plan::plan(arguments, global, &output),
         Command::Eval(arguments) => evaluate::evaluate(arguments, global, &output),
         Command::Predict(arguments) => evaluate::predict(arguments, global, &output),
+        Command::Minimize(arguments) => minimize::minimize(arguments, global, &output),
+        Command::Race(arguments) => race::race(arguments, global, &output),
         Command::Bench(Bench::Step(arguments)) => bench::step(arguments, global, &output, began),
         Command::Bench(Bench::Batch(arguments)) => bench_batch::batch(arguments, global, &output),
+        Command::Bench(Bench::Kernels(arguments)) => bench_kernels::kernels(arguments, global, &output),
     };
     match ended {
         Ok(()) | Err(Stop::ClosedPipe) => 0,
-        Err(Stop::Failed(error)) => output.failed(&error.to_string(), error.exit_code()),
+        Err(Stop::Failed(error)) => {
+            let code = output.failed(&error.to_string(), error.exit_code());
+            output.point_at(&error);
+            code
+        }
+        Err(Stop::Told(message)) => output.told(&message),
         Err(Stop::Interrupted(message)) => output.interrupted(&message),
     }
 }

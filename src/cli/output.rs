@@ -5,12 +5,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::Error;
+use crate::{Error, Result};
 
 /// Why a command ends before it is done.
 pub(super) enum Stop {
     /// It failed.
     Failed(Error),
+    /// It failed, as the last result says; what a person is to be told.
+    Told(String),
     /// Whoever read the results has seen enough.
     ClosedPipe,
     /// It was told to end; how to go on.
@@ -84,6 +86,19 @@ impl Output {
         self.last(&message, code)
     }
 
+    /// Shows the place in a text that `error` is about, if it is about one.
+    pub fn point_at(&self, error: &Error) {
+        if let Error::Expression { text, column, .. } = error {
+            pointed(text, *column).iter().for_each(|line| complain(line));
+        }
+    }
+
+    /// Says what failed where the results have told it already; returns the exit code.
+    pub fn told(&self, message: &str) -> u8 {
+        complain(&format!("error: {}", one_line(message)));
+        1
+    }
+
     /// Says how to go on after an interrupt; returns the exit code.
     pub fn interrupted(&self, message: &str) -> u8 {
         complain(message);
@@ -115,6 +130,30 @@ fn print_error(error: io::Error) -> Ended {
 /// Writes a line to standard error; a closed one is nobody's loss.
 pub(super) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Errors where no file can be written at `path`, before anything is done for it.
+///
+/// # Errors
+/// [`Error::Setting`] of the setting `flag`.
+pub(super) fn check_file(flag: &str, path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let missing = folder.filter(|folder| !folder.is_dir());
+    match (path.is_dir(), missing) {
+        (true, _) => Err(Error::setting(flag, format!("{} is a folder, not a file", path.display()))),
+        (_, Some(folder)) => Err(Error::setting(flag, format!("there is no folder {}", folder.display()))),
+        _ => Ok(()),
+    }
+}
+
+/// Characters of a text on either side of a place that is pointed at.
+const BESIDE: usize = 50;
+
+/// `text` around the character `column`, counted from 1, and a line with a caret under that.
+fn pointed(text: &str, column: usize) -> [String; 2] {
+    let first = column.saturating_sub(1 + BESIDE);
+    let excerpt: String = one_line(text).chars().skip(first).take(2 * BESIDE).collect();
+    [format!("  {excerpt}"), format!("  {}^", " ".repeat(column - 1 - first))]
 }
 
 /// Names of files may hold anything, line breaks too.

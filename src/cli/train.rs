@@ -8,13 +8,16 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::arguments::{Global, TrainArguments, gathered, stored_config};
+use super::find_rate::find_rate;
+use super::optimizer_list::list_optimizers;
 use super::output::{Ended, INTERRUPTED, Output, Stop};
 use super::plan::{described, parts};
 use super::progress::{Progress, metric};
 use crate::gpu::format_bytes;
 use crate::nn::model_help;
+use crate::optim::{Average, schedule_help};
 use crate::run::{EpochMetrics, Record, Run, RunConfig, RunFolder, Settings, given, read_checkpoint};
-use crate::train::{BatchSize, Event, Length, Trainer};
+use crate::train::{BatchSize, Event, Length, TrainOptions, Trainer};
 use crate::{Error, Gpu, Result};
 
 /// Settings that a resumed run may be given: they do not change what it computes, but by rounding.
@@ -34,8 +37,14 @@ enum Start {
 
 pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output) -> Ended {
     let began = Instant::now();
-    if arguments.settings.model.as_deref() == Some("help") {
-        return list_models(output);
+    if arguments.optimizer.optimizer.as_deref() == Some("help") {
+        return list_optimizers(output);
+    }
+    if let Some((kind, forms)) = help(&arguments.settings) {
+        return list(kind, &forms, output);
+    }
+    if arguments.find_lr {
+        return find_rate(arguments, global, output);
     }
     let Prepared { mut config, start } = prepare(arguments, global)?;
     let split = config.load_data()?;
@@ -49,6 +58,7 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
     let name = split.train.name().to_owned();
     let gpu = Gpu::new(&config.gpu_options())?;
     let trainer = Trainer::new(&gpu, split, config.options.clone())?;
+    refuse_late_mean(&config.options, trainer.total_steps())?;
     output.event("plan", trainer.report())?;
     described(trainer.report(), &gpu.budget().source).iter().for_each(|line| output.explain(line));
     // The folder says the sizes that were found, so that the run goes on to the same bits where others would be.
@@ -71,6 +81,17 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
     output.explain(&format!("writing to {}", run.folder().path().display()));
     follow(&mut run, &interrupted, output)?;
     finish(&run, began, output)
+}
+
+/// Errors where the mean of θ would begin only after the last of `steps` steps.
+fn refuse_late_mean(options: &TrainOptions, steps: u64) -> Result<()> {
+    match options.modifiers.average {
+        Some(Average::Stochastic { start, .. }) if start > steps => Err(Error::setting(
+            "--swa",
+            format!("begins at step {start}, and the run ends after step {steps}"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Trains to the end, telling every event.
@@ -129,6 +150,7 @@ fn finish(run: &Run, began: Instant, output: &Output) -> Ended {
         "planned_bytes": run.trainer().report().bytes.total,
         "measured_bytes": run.trainer().measured_bytes(),
         "driver_bytes": run.trainer().driver_bytes(),
+        "skipped_steps": run.trainer().skipped_steps(),
         "bound": run.trainer().bound(),
         "out": folder.path().display().to_string(),
     });
@@ -149,8 +171,12 @@ fn finish(run: &Run, began: Instant, output: &Output) -> Ended {
         let test = epoch.test_loss.map_or(String::new(), |loss| format!(", test loss {loss:.4}"));
         let metric = metric(epoch.test_accuracy, epoch.test_rmse);
         let bound = epoch.bound.map_or(String::new(), |bound| format!(", bound by {bound}"));
+        let skipped = match epoch.skipped {
+            0 => String::new(),
+            skipped => format!(", {skipped} steps skipped for a gradient that was not finite"),
+        };
         output.result(&format!(
-            "epoch {}, step {}, {seconds:.1} s: train loss {:.4}{test}{metric}{bound}",
+            "epoch {}, step {}, {seconds:.1} s: train loss {:.4}{test}{metric}{bound}{skipped}",
             epoch.epoch, epoch.step, epoch.train_loss
         ))?;
         output.result(&format!("curves: {}", folder.curves_path().display()))?;
@@ -179,8 +205,9 @@ fn prepare_resumed(path: &Path, arguments: &TrainArguments, flags: Settings) -> 
         return Err(Error::setting(&format!("--{}", name.replace('_', "-")), message));
     }
     let folder = RunFolder::open(path)?;
-    let stored = stored_config(&folder)?.settings()?;
-    let config = RunConfig::resolve(&flags.over(stored))?;
+    let stored = stored_config(&folder)?;
+    let config = RunConfig::resolve(&flags.over(stored.settings()?))?;
+    refuse_other_rates(&config.options, stored.options.length)?;
     if folder.checkpoint_path().exists() {
         let done = read_checkpoint(&folder.checkpoint_path())?;
         let (name, wanted, done) = match config.options.length {
@@ -194,8 +221,25 @@ fn prepare_resumed(path: &Path, arguments: &TrainArguments, flags: Settings) -> 
     Ok(Prepared { config, start: Start::Resumed(folder) })
 }
 
+/// Errors where another length than `before` would change the rates of steps that were done.
+fn refuse_other_rates(options: &TrainOptions, before: Length) -> Result<()> {
+    if options.length == before || !options.schedule.depends_on_length() {
+        return Ok(());
+    }
+    let name = match options.length {
+        Length::Epochs(_) => "--epochs",
+        Length::Steps(_) => "--steps",
+    };
+    let schedule = &options.schedule;
+    let message = format!(
+        "the rates of the schedule `{schedule}` follow from the run's length, which can then not be changed; start a \
+         new run, best with lengths in steps or epochs in the schedule"
+    );
+    Err(Error::setting(name, message))
+}
+
 /// A flag that Ctrl-C and a request to end set; the second one ends the process at once.
-fn watch_interrupts() -> Arc<AtomicBool> {
+pub(super) fn watch_interrupts() -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
     let handler = move || {
@@ -210,10 +254,22 @@ fn watch_interrupts() -> Arc<AtomicBool> {
     interrupted
 }
 
-fn list_models(output: &Output) -> Ended {
-    for (form, meaning) in model_help() {
-        output.result(&format!("{form:44} {meaning}"))?;
-        output.event("model", &json!({ "form": form, "meaning": meaning }))?;
+/// What may be written for the setting that asks for `help`: what the forms are of, and each with its meaning.
+pub(super) fn help(settings: &Settings) -> Option<(&'static str, Vec<(String, String)>)> {
+    let asks = |setting: &Option<String>| setting.as_deref() == Some("help");
+    let models = || model_help().into_iter().map(|(form, meaning)| (form, meaning.to_owned())).collect();
+    match settings {
+        _ if asks(&settings.model) => Some(("model", models())),
+        _ if asks(&settings.schedule) => Some(("schedule", schedule_help())),
+        _ => None,
+    }
+}
+
+pub(super) fn list(kind: &str, forms: &[(String, String)], output: &Output) -> Ended {
+    let width = forms.iter().map(|(form, _)| form.chars().count()).max().unwrap_or(0);
+    for (form, meaning) in forms {
+        output.result(&format!("{form:width$}  {meaning}"))?;
+        output.event(kind, &json!({ "form": form, "meaning": meaning }))?;
     }
     output.event("done", &json!({}))
 }

@@ -16,6 +16,8 @@ pub(crate) enum BufferUse {
     Storage,
     /// Small values that kernels read, copied to.
     Uniform,
+    /// Small values that one kernel writes and others read as a uniform, copied from and to.
+    StorageUniform,
     /// Filled by the host and copied from; mapped when made.
     Upload,
     /// Copied to and read by the host.
@@ -29,6 +31,7 @@ impl BufferUse {
         match self {
             Self::Storage => BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
             Self::Uniform => BufferUsages::UNIFORM | BufferUsages::COPY_DST,
+            Self::StorageUniform => Self::Storage.usages() | BufferUsages::UNIFORM,
             Self::Upload => BufferUsages::MAP_WRITE | BufferUsages::COPY_SRC,
             Self::Download => BufferUsages::MAP_READ | BufferUsages::COPY_DST,
             Self::Timestamps => BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC,

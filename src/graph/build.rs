@@ -35,6 +35,8 @@ unary_methods! {
     floor: "The largest integer that is not above x.",
     sin: "Sine.",
     cos: "Cosine.",
+    tan: "Tangent.",
+    atan: "The angle on (−π/2, π/2) whose tangent is x.",
     tanh: "Hyperbolic tangent.",
     sigmoid: "1/(1 + e⁻ˣ).",
     relu: "max(x, 0); its derivative at 0 is 0.",

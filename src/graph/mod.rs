@@ -96,6 +96,11 @@ impl Graph {
         self.nodes.len()
     }
 
+    /// All nodes, each after those that it reads.
+    pub(crate) fn vars(&self) -> impl Iterator<Item = Var> + use<> {
+        (0..self.nodes.len() as u32).map(Var)
+    }
+
     /// A slot of floats that is filled before every step.
     pub fn input(&mut self, name: &str, shape: impl Into<Shape>) -> Result<Var> {
         self.input_of(name, TensorType::f32(shape.into()))
@@ -125,9 +130,21 @@ impl Graph {
         }
         let number = self.parameters.len();
         let var = self.push(Parameter { number, shape: shape.to_vec() }, &[])?;
-        self.parameters.push(ParameterInfo { name: name.to_owned(), shape: shape.to_vec(), initial });
+        self.parameters.push(ParameterInfo {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            initial,
+            group: 0,
+        });
         self.parameter_vars.push(var);
         Ok(var)
+    }
+
+    /// Has the optimizer's group `groups[i]` update parameter i.
+    pub(crate) fn set_groups(&mut self, groups: &[usize]) {
+        for (parameter, &group) in self.parameters.iter_mut().zip(groups) {
+            parameter.group = group;
+        }
     }
 
     /// A number, as a scalar.

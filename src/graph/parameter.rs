@@ -11,6 +11,8 @@ pub struct ParameterInfo {
     pub shape: Vec<usize>,
     /// Its value at the start.
     pub initial: Initial,
+    /// Which of the optimizer's groups updates it. The parameters of a group lie together in θ.
+    pub group: usize,
 }
 
 /// The value of a parameter at the start.

@@ -1,7 +1,9 @@
 //! Gradient descent, plain and with a velocity: SGD, momentum, Nesterov.
 
 use super::hyper::{self, Hyper, HyperKind};
-use super::rule::{LEARNING_RATE, MOMENTUM as MU, Readout, Step, UpdateRule, WEIGHT_DECAY, WITH_MOMENTUM};
+use super::rule::{
+    Form, LEARNING_RATE, MOMENTUM as MU, Readout, Step, UpdateRule, WEIGHT_DECAY, WITH_MOMENTUM,
+};
 
 /// The default learning rate of `torch.optim.SGD`.
 const PYTORCH_LEARNING_RATE: f64 = 1e-3;
@@ -22,8 +24,10 @@ pub(super) const SGD: UpdateRule = UpdateRule {
     state: &[],
     scalars: &[LEARNING_RATE, WEIGHT_DECAY],
     wgsl: include_str!("../../shaders/optimizers/sgd.wgsl"),
-    reference: |step, theta, gradient, _| theta - step.learning_rate * penalised(step, theta, gradient),
-    readout: None,
+    form: Form::Elementwise {
+        reference: |step, theta, gradient, _| theta - step.learning_rate * penalised(step, theta, gradient),
+        readout: None,
+    },
 };
 
 pub(super) const MOMENTUM: UpdateRule = UpdateRule {
@@ -43,18 +47,20 @@ pub(super) const MOMENTUM: UpdateRule = UpdateRule {
     state: &[("velocity", WITH_MOMENTUM)],
     scalars: &[LEARNING_RATE, MU, ("fresh", fresh), WEIGHT_DECAY],
     wgsl: include_str!("../../shaders/optimizers/momentum.wgsl"),
-    reference: |step, theta, gradient, [velocity, ..]| {
-        let past = step.of("momentum") * *velocity;
-        let force = fresh(step) * penalised(step, theta, gradient);
-        if step.values.is("form", "lecture") {
-            *velocity = past - step.learning_rate * force;
-            theta + *velocity
-        } else {
-            *velocity = past + force;
-            theta - step.learning_rate * *velocity
-        }
+    form: Form::Elementwise {
+        reference: |step, theta, gradient, [velocity, ..]| {
+            let past = step.of("momentum") * *velocity;
+            let force = fresh(step) * penalised(step, theta, gradient);
+            if step.values.is("form", "lecture") {
+                *velocity = past - step.learning_rate * force;
+                theta + *velocity
+            } else {
+                *velocity = past + force;
+                theta - step.learning_rate * *velocity
+            }
+        },
+        readout: None,
     },
-    readout: None,
 };
 
 pub(super) const NESTEROV: UpdateRule = UpdateRule {
@@ -69,23 +75,25 @@ pub(super) const NESTEROV: UpdateRule = UpdateRule {
     state: &[("velocity", WITH_MOMENTUM)],
     scalars: &[LEARNING_RATE, MU, WEIGHT_DECAY],
     wgsl: include_str!("../../shaders/optimizers/nesterov.wgsl"),
-    reference: |step, theta, gradient, [velocity, ..]| {
-        let mu = step.of("momentum");
-        let g = penalised(step, theta, gradient);
-        if step.values.is("form", "lecture") {
-            // As the lecture writes it: back from the look-ahead point, on by the velocity, and ahead again.
-            let point = theta - mu * *velocity;
-            *velocity = mu * *velocity - step.learning_rate * g;
-            point + *velocity + mu * *velocity
-        } else {
-            *velocity = mu * *velocity + g;
-            theta - step.learning_rate * (g + mu * *velocity)
-        }
+    form: Form::Elementwise {
+        reference: |step, theta, gradient, [velocity, ..]| {
+            let mu = step.of("momentum");
+            let g = penalised(step, theta, gradient);
+            if step.values.is("form", "lecture") {
+                // As the lecture writes it: back from the look-ahead point, on by the velocity, and ahead again.
+                let point = theta - mu * *velocity;
+                *velocity = mu * *velocity - step.learning_rate * g;
+                point + *velocity + mu * *velocity
+            } else {
+                *velocity = mu * *velocity + g;
+                theta - step.learning_rate * (g + mu * *velocity)
+            }
+        },
+        readout: Some(Readout {
+            needed: |values| values.is("form", "lecture") && WITH_MOMENTUM(values),
+            reference: |values, theta, [velocity, ..]| theta - values.number("momentum") * velocity,
+        }),
     },
-    readout: Some(Readout {
-        needed: |values| values.is("form", "lecture") && WITH_MOMENTUM(values),
-        reference: |values, theta, [velocity, ..]| theta - values.number("momentum") * velocity,
-    }),
 };
 
 /// The weight of the new gradient in the velocity. PyTorch starts the buffer with the whole first gradient, and

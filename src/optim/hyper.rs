@@ -28,8 +28,11 @@ pub enum HyperKind {
         /// Where it must lie.
         range: HyperRange,
     },
-    /// True or false; false unless set.
-    Flag,
+    /// True or false.
+    Flag {
+        /// The value unless set.
+        default: bool,
+    },
     /// One of these words; the first unless set.
     Word(&'static [&'static str]),
 }
@@ -39,7 +42,7 @@ pub enum HyperKind {
 pub struct HyperRange {
     /// The range in words, to follow "must be".
     pub says: &'static str,
-    holds: fn(f64) -> bool,
+    pub(super) holds: fn(f64) -> bool,
 }
 
 /// Numbers that scale something: zero switches it off. Larger ones would be infinite in the kernels' f32.
@@ -53,9 +56,23 @@ pub(super) const POSITIVE: HyperRange = HyperRange {
     holds: |x| (f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&x),
 };
 
+/// Numbers whose square is added to a divisor.
+pub(super) const ROOTED: HyperRange =
+    HyperRange { says: "at least 1.1e-19 and at most 1.8e19", holds: |x| (1.1e-19..=1.8e19).contains(&x) };
+
 /// The weight of the past in a running average or a velocity: at 1 it would never forget.
 pub(super) const DECAY: HyperRange =
     HyperRange { says: "at least 0 and below 1", holds: |x| (0.0..1.0).contains(&x) };
+
+/// The factor by which a step shrinks.
+pub(super) const SHRINKING: HyperRange = HyperRange {
+    says: "at least 1.2e-38 and below 1",
+    holds: |x| (f64::from(f32::MIN_POSITIVE)..1.0).contains(&x),
+};
+
+/// The factor by which a step grows.
+pub(super) const GROWING: HyperRange =
+    HyperRange { says: "above 1 and at most 3.4e38", holds: |x| x > 1.0 && x <= f64::from(f32::MAX) };
 
 /// The value of a hyper-parameter.
 ///
@@ -109,7 +126,7 @@ impl Hyper {
     pub fn default(&self) -> HyperValue {
         match self.kind {
             HyperKind::Number { default, .. } => HyperValue::Number(default),
-            HyperKind::Flag => HyperValue::Flag(false),
+            HyperKind::Flag { default } => HyperValue::Flag(default),
             HyperKind::Word(words) => HyperValue::from(words[0]),
         }
     }
@@ -120,8 +137,8 @@ impl Hyper {
                 return Ok(());
             }
             (HyperKind::Number { range, .. }, _) => format!("must be {}, not `{value}`", range.says),
-            (HyperKind::Flag, HyperValue::Flag(_)) => return Ok(()),
-            (HyperKind::Flag, _) => format!("must be true or false, not `{value}`"),
+            (HyperKind::Flag { .. }, HyperValue::Flag(_)) => return Ok(()),
+            (HyperKind::Flag { .. }, _) => format!("must be true or false, not `{value}`"),
             (HyperKind::Word(words), HyperValue::Word(word)) if words.contains(&word.as_str()) => {
                 return Ok(());
             }
@@ -185,30 +202,44 @@ impl PartialEq for Values {
     }
 }
 
+/// A number in `range`.
+pub(super) const fn number(name: &'static str, default: f64, range: HyperRange, doc: &'static str) -> Hyper {
+    Hyper { name, kind: HyperKind::Number { default, range }, doc }
+}
+
+/// True or false; false unless set.
+pub(super) const fn flag(name: &'static str, doc: &'static str) -> Hyper {
+    Hyper { name, kind: HyperKind::Flag { default: false }, doc }
+}
+
 /// The learning rate α, which every rule has.
 pub(super) const fn learning_rate(default: f64) -> Hyper {
-    Hyper { name: "lr", kind: HyperKind::Number { default, range: NON_NEGATIVE }, doc: "learning rate α" }
+    number("lr", default, NON_NEGATIVE, "learning rate α")
 }
 
 /// μ, the weight of the past velocity. At 0 the rule keeps no velocity.
 pub(super) const fn momentum(default: f64) -> Hyper {
-    Hyper {
-        name: "momentum",
-        kind: HyperKind::Number { default, range: DECAY },
-        doc: "weight μ of the past velocity",
-    }
+    number("momentum", default, DECAY, "weight μ of the past velocity")
 }
 
 /// ε, added to a divisor.
-pub(super) const EPS: Hyper = Hyper {
-    name: "eps",
-    kind: HyperKind::Number { default: 1e-8, range: POSITIVE },
-    doc: "ε, added to the divisor",
-};
+pub(super) const fn eps(default: f64) -> Hyper {
+    number("eps", default, POSITIVE, "ε, added to the divisor")
+}
 
 /// λ of the penalty λ‖θ‖²/2, whose gradient λθ is added to the gradient.
-pub(super) const WEIGHT_DECAY: Hyper = Hyper {
-    name: "weight_decay",
-    kind: HyperKind::Number { default: 0.0, range: NON_NEGATIVE },
-    doc: "weight λ of the L2 penalty λ‖θ‖²/2",
-};
+pub(super) const WEIGHT_DECAY: Hyper =
+    number("weight_decay", 0.0, NON_NEGATIVE, "weight λ of the L2 penalty λ‖θ‖²/2");
+
+/// λ of a decay that is no part of the gradient: θ shrinks by αλθ a step (Loshchilov and Hutter 2019).
+pub(super) const fn decoupled_weight_decay(default: f64) -> Hyper {
+    number("weight_decay", default, NON_NEGATIVE, "θ shrinks by αλθ a step")
+}
+
+/// Where an accumulator starts.
+pub(super) const fn initial_accumulator(default: f64, doc: &'static str) -> Hyper {
+    number("initial_accumulator_value", default, NON_NEGATIVE, doc)
+}
+
+/// ε under a root instead of beside it.
+pub(super) const EPS_IN_SQRT: Hyper = flag("eps_in_sqrt", "√(v + ε) as Optax has it, not √v + ε");

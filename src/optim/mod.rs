@@ -1,14 +1,29 @@
-//! First-order update rules over the flat θ: one table row and one WGSL function each, one dispatch per shard.
+//! First-order update rules over the flat θ, each a table row and a WGSL text.
 //!
-//! [`Optimizer`] is a rule with checked hyper-parameters. It writes its kernels as WGSL, gives the numbers they
-//! need at each step, and computes the same update in f64.
+//! [`Optimizer`] is a rule with checked hyper-parameters: it gives the numbers that its kernels need at each step, and
+//! computes the same update in f64. `update` plans the kernels, with what goes with a rule ([`Modifiers`]).
 
+mod adafactor;
+mod adagrad;
 mod adam;
+mod adan;
+mod asgd;
+mod belief;
 mod descent;
 mod hyper;
-mod kernel;
+mod measure;
+mod modifiers;
+mod moments;
+mod muon;
+mod nadam;
+mod radam;
 mod rmsprop;
 mod rule;
+mod schedule;
+mod sign;
+mod stepper;
+mod trust_ratio;
+mod update;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,10 +34,16 @@ use crate::error::did_you_mean;
 use crate::{Error, Result};
 
 pub use hyper::{Hyper, HyperKind, HyperRange, HyperValue};
+pub use measure::UpdateTiming;
+pub(crate) use modifiers::Grouping;
+pub use modifiers::{Average, Group, Lookahead, Modifiers};
 pub use rule::{UPDATE_RULES, UpdateRule};
+pub use schedule::{PlateauState, Schedule, schedule_help};
+pub use stepper::Stepper;
+pub(crate) use update::{SearchPlan, StateTensor, UpdatePlan, Updater};
 
 use hyper::Values;
-use rule::{State, Step};
+use rule::{Form, Passes, State, Step};
 
 /// An update rule and its hyper-parameters.
 ///
@@ -111,23 +132,49 @@ impl Optimizer {
         self.kept().map(|(_, name)| name).collect()
     }
 
-    /// The kernel of one update of one shard, entry point `main`, workgroups of [`Optimizer::WORKGROUP_SIZE`].
-    ///
-    /// Group 0 binds: 0 the uniform [`Optimizer::scalars`] of the step; 1 a uniform of two u32, the shard's length
-    /// in `vec4<f32>` and the invocations in one row of the dispatch (workgroups in x times workgroup size: rows
-    /// follow one another in y); 2 the gradient, read; 3 θ; then the state in the order of
-    /// [`Optimizer::state_slots`]; all `array<vec4<f32>>`. Padding that is zero in all of them stays zero.
-    pub fn wgsl(&self) -> String {
-        kernel::update(self)
+    /// The same rule, or where it updates matrices alone, AdamW at the same learning rate without decay.
+    pub(crate) fn for_vectors(&self) -> Result<Self> {
+        match self.rule.form {
+            Form::Tensorwise { passes: Passes::Orthogonal, .. } => {
+                Optimizer::new("adamw")?.with("lr", self.learning_rate())?.with("weight_decay", 0.0)
+            }
+            _ => Ok(self.clone()),
+        }
     }
 
-    /// The kernel that writes θ to a vector of its own, where the theta vector holds another point: Nesterov's
-    /// `form=lecture` keeps the look-ahead point, at which the gradient is wanted. `None`: it holds θ itself.
-    ///
-    /// Bound as [`Optimizer::wgsl`], except that 2 is the vector written and the others are read. The scalars may
-    /// be those of any step. The state being zero at the start, θ is then both points.
-    pub fn readout_wgsl(&self) -> Option<String> {
-        self.readout_rule().map(|_| kernel::readout(self))
+    /// Whether an element's update depends on that element alone.
+    pub(crate) fn is_elementwise(&self) -> bool {
+        matches!(self.rule.form, Form::Elementwise { .. })
+    }
+
+    /// Whether the theta vector holds another point than θ.
+    pub(crate) fn has_readout(&self) -> bool {
+        self.readout_rule().is_some()
+    }
+
+    /// Whether it can update a tensor of this shape.
+    pub(crate) fn updates(&self, shape: &[usize]) -> bool {
+        !matches!(self.rule.form, Form::Tensorwise { passes: Passes::Orthogonal, .. }) || shape.len() == 2
+    }
+
+    /// The shape of what each of [`Optimizer::state_slots`] keeps of a tensor of this shape.
+    pub fn state_shape(&self, shape: &[usize]) -> Vec<usize> {
+        match (&self.rule.form, shape) {
+            (Form::Tensorwise { passes: Passes::Factored, .. }, [rows, columns]) => vec![rows + columns],
+            _ => shape.to_vec(),
+        }
+    }
+
+    /// The rule in WGSL for a kernel of the caller's own: `struct Scalars`, `struct Element` of `theta` and the state,
+    /// `fn update(before: Element, gradient: vec4<f32>) -> Element` and, where there is a readout,
+    /// `fn readout(at: Element) -> vec4<f32>`. The kernel declares `scalar: Scalars`.
+    pub(crate) fn rule_wgsl(&self) -> String {
+        update::rule(self)
+    }
+
+    /// How many of the numbers of [`Optimizer::scalars`] the rule's `struct Scalars` has, in that order.
+    pub(crate) fn scalar_count(&self) -> usize {
+        self.rule.scalars.len()
     }
 
     /// What the kernels read at step `number` = 1, 2, … with this learning rate, computed in f64.
@@ -140,26 +187,46 @@ impl Optimizer {
         scalars
     }
 
-    /// Step `number` = 1, 2, … in f64: what the kernel approximates. `state` has a vector for each of
-    /// [`Optimizer::state_slots`].
+    /// Step `number` = 1, 2, … in f64: what the kernels approximate. θ and the gradient are tensors of `shapes` one
+    /// after another, and `state` has for each of [`Optimizer::state_slots`] what it keeps of them likewise
+    /// ([`Optimizer::state_shape`]).
     ///
     /// # Errors
-    /// [`Error::Shape`] where the lengths differ.
+    /// [`Error::Shape`] where the lengths differ or the rule does not update such tensors.
     pub fn reference_step(
         &self,
         number: u64,
         learning_rate: f64,
+        shapes: &[Vec<usize>],
         theta: &mut [f64],
         gradient: &[f64],
         state: &mut [Vec<f64>],
     ) -> Result<()> {
-        self.check_lengths(theta.len(), std::iter::once(gradient.len()).chain(state.iter().map(Vec::len)))?;
+        self.check_lengths(
+            shapes,
+            [theta.len(), gradient.len()].into_iter().chain(state.iter().map(Vec::len)),
+        )?;
         let step = Step { number, learning_rate, values: &self.values };
-        for (i, theta) in theta.iter_mut().enumerate() {
-            let mut element = self.gather(state, i);
-            *theta = (self.rule.reference)(&step, *theta, gradient[i], &mut element);
-            for ((slot, _), vector) in self.kept().zip(&mut *state) {
-                vector[i] = element[slot];
+        match self.rule.form {
+            Form::Elementwise { reference, .. } => {
+                for (i, theta) in theta.iter_mut().enumerate() {
+                    let mut element = self.gather(state, i);
+                    *theta = reference(&step, *theta, gradient[i], &mut element);
+                    for ((slot, _), vector) in self.kept().zip(&mut *state) {
+                        vector[i] = element[slot];
+                    }
+                }
+            }
+            Form::Tensorwise { reference, .. } => {
+                let (mut at, mut state_at) = (0, 0);
+                for shape in shapes {
+                    let (end, state_end) =
+                        (at + elements(shape), state_at + elements(&self.state_shape(shape)));
+                    let mut own: Vec<&mut [f64]> =
+                        state.iter_mut().map(|vector| &mut vector[state_at..state_end]).collect();
+                    reference(&step, shape, &mut theta[at..end], &gradient[at..end], &mut own);
+                    (at, state_at) = (end, state_end);
+                }
             }
         }
         Ok(())
@@ -170,14 +237,19 @@ impl Optimizer {
     /// # Errors
     /// [`Error::Shape`] where the lengths differ.
     pub fn reference_readout(&self, theta: &[f64], state: &[Vec<f64>]) -> Result<Vec<f64>> {
-        self.check_lengths(theta.len(), std::iter::once(theta.len()).chain(state.iter().map(Vec::len)))?;
         let Some(readout) = self.readout_rule() else { return Ok(theta.to_vec()) };
+        let vectors = std::iter::once(theta.len()).chain(state.iter().map(Vec::len));
+        self.check_lengths(&[vec![theta.len()]], std::iter::once(theta.len()).chain(vectors))?;
         let element = |(i, &theta)| (readout.reference)(&self.values, theta, &self.gather(state, i));
         Ok(theta.iter().enumerate().map(element).collect())
     }
 
     fn readout_rule(&self) -> Option<&'static rule::Readout> {
-        self.rule.readout.as_ref().filter(|readout| (readout.needed)(&self.values))
+        match &self.rule.form {
+            Form::Elementwise { readout: Some(readout), .. } => Some(readout),
+            _ => None,
+        }
+        .filter(|readout| (readout.needed)(&self.values))
     }
 
     /// The state vectors of this variant: their places in [`UpdateRule::state`] and their names.
@@ -194,16 +266,27 @@ impl Optimizer {
         element
     }
 
-    /// `others`: the gradient's length, then those of the state vectors.
-    fn check_lengths(&self, theta: usize, others: impl Iterator<Item = usize>) -> Result<()> {
-        let found: Vec<usize> = others.collect();
-        let wanted = vec![theta; 1 + self.kept().count()];
+    /// `found`: the lengths of θ, the gradient and the state vectors.
+    fn check_lengths(&self, shapes: &[Vec<usize>], found: impl Iterator<Item = usize>) -> Result<()> {
+        if let Some(shape) = shapes.iter().find(|shape| !self.updates(shape)) {
+            let message = format!("updates matrices alone, not {shape:?}");
+            return Err(Error::shape(self.rule.name, message));
+        }
+        let found: Vec<usize> = found.collect();
+        let theta: usize = shapes.iter().map(|shape| elements(shape)).sum();
+        let state: usize = shapes.iter().map(|shape| elements(&self.state_shape(shape))).sum();
+        let mut wanted = vec![theta; 2];
+        wanted.resize(2 + self.kept().count(), state);
         if found == wanted {
             return Ok(());
         }
-        let message = format!("gradient and state have lengths {found:?}, θ wants {wanted:?}");
+        let message = format!("θ, gradient and state have lengths {found:?}, {shapes:?} want {wanted:?}");
         Err(Error::shape(self.rule.name, message))
     }
+}
+
+fn elements(shape: &[usize]) -> usize {
+    shape.iter().product()
 }
 
 /// The name, then every hyper-parameter as [`Optimizer::assign`] takes it.

@@ -55,6 +55,11 @@ impl Blueprint {
         Ok(blueprint)
     }
 
+    /// Where the parameters lie.
+    pub fn theta(&self) -> &ThetaLayout {
+        &self.theta
+    }
+
     /// The plan for micro-batches of `batch` rows.
     ///
     /// Errors: [`Error::DoesNotFit`] where a tensor is larger than the adapter binds or than a kernel can count.

@@ -10,9 +10,6 @@ use super::{Home, Plan};
 /// Bytes to which results and uniforms are aligned: the largest offset alignment that adapters ask for.
 pub(crate) const ALIGNMENT: u64 = 256;
 
-/// The step's uniform, and behind it the optimizer's.
-pub(crate) const UNIFORM_BYTES: u64 = 2 * ALIGNMENT;
-
 /// What wgpu allocates for itself with a device: the buffer of zeros that it clears others from, 512 KiB
 /// (`ZERO_BUFFER_SIZE` in wgpu-core 30), and a few hundred bytes beside it, taken as 4 KiB.
 pub(crate) const WGPU_BYTES: u64 = (512 << 10) + (4 << 10);
@@ -23,8 +20,10 @@ pub(crate) struct Needs {
     /// Of each shard of θ; the gradient has the same where it is written.
     pub shards: Vec<u64>,
     pub has_gradient: bool,
-    /// Vectors with the layout of θ that the optimizer keeps, its read-out included.
-    pub state_vectors: usize,
+    /// What the optimizer keeps, its read-out included.
+    pub state: u64,
+    /// The optimizer's scalars, behind the step's uniform.
+    pub scalars: u64,
     /// Of each input slot.
     pub inputs: BTreeMap<String, u64>,
     /// Of each arena; plans do not run at the same time, so they share them.
@@ -62,8 +61,8 @@ pub struct ByteCounts {
 
 impl Needs {
     /// What `plans`, which run one at a time, need together.
-    pub fn of(plans: &[&Plan], state_vectors: usize) -> Self {
-        let mut needs = Needs { state_vectors, ..Needs::default() };
+    pub fn of(plans: &[&Plan]) -> Self {
+        let mut needs = Needs::default();
         for plan in plans {
             needs.shards = plan.theta.shards.iter().map(|floats| 4 * *floats as u64).collect();
             needs.has_gradient |= plan.tensors.iter().any(|t| matches!(t.home, Home::Gradient(_)));
@@ -84,17 +83,22 @@ impl Needs {
         needs
     }
 
+    /// The step's uniform and the optimizer's scalars behind it.
+    pub fn uniforms(&self) -> u64 {
+        ALIGNMENT + self.scalars
+    }
+
     /// Bytes by role.
     pub fn bytes(&self) -> ByteCounts {
         let theta: u64 = self.shards.iter().sum();
         let mut counts = ByteCounts {
             theta,
             gradient: if self.has_gradient { theta } else { 0 },
-            state: theta * self.state_vectors as u64,
+            state: self.state,
             activations: self.arenas.iter().sum(),
             data: self.inputs.values().sum(),
             staging: self.staging,
-            other: self.results + self.params + UNIFORM_BYTES + self.other + WGPU_BYTES,
+            other: self.results + self.params + self.uniforms() + self.other + WGPU_BYTES,
             total: 0,
         };
         counts.total = counts.theta

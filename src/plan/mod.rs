@@ -28,6 +28,7 @@ use crate::graph::{Graph, TensorType, Var};
 use arena::{Arenas, Lifetime};
 
 pub(crate) use blueprint::Blueprint;
+pub(crate) use expression::literal;
 pub(crate) use lower::fold_groups;
 pub use memory_map::{MemoryMap, PlacedTensor};
 pub(crate) use step::StepUniform;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::memory::{Needs, UNIFORM_BYTES, params_offsets, result_offsets};
+use super::memory::{Needs, params_offsets, result_offsets};
 use super::{Binding, Home, Plan};
 use crate::gpu::{BindingKind, Buffer, BufferUse, Gpu, Kernel, KernelSource, Kernels};
 use crate::{Error, Result};
@@ -15,7 +15,7 @@ pub(crate) struct Memory {
     pub inputs: BTreeMap<String, Buffer>,
     pub arenas: Vec<Buffer>,
     pub results: Buffer,
-    /// The step's uniform, and at [`super::memory::ALIGNMENT`] the optimizer's.
+    /// The step's uniform, and from [`super::memory::ALIGNMENT`] on the optimizer's scalars.
     pub uniforms: Buffer,
 }
 
@@ -34,7 +34,7 @@ impl Memory {
             inputs: inputs.collect::<Result<_>>()?,
             arenas: all("activations", &needs.arenas)?,
             results: storage("results", needs.results)?,
-            uniforms: gpu.buffer("uniforms", UNIFORM_BYTES, BufferUse::Uniform)?,
+            uniforms: gpu.buffer("uniforms", needs.uniforms(), BufferUse::Uniform)?,
         })
     }
 
@@ -42,7 +42,7 @@ impl Memory {
     fn range<'a>(
         &'a self,
         plan: &Plan,
-        theta: &'a [Buffer],
+        theta: &[&'a Buffer],
         binding: Binding,
     ) -> Result<wgpu::BufferBinding<'a>> {
         let tensor = &plan.tensors[binding.tensor];
@@ -50,8 +50,11 @@ impl Memory {
         let (buffer, offset, bytes) = match tensor.home {
             Home::Parameter(number) | Home::Gradient(number) => {
                 let piece = plan.theta.pieces[number][binding.piece];
-                let shards = if matches!(tensor.home, Home::Parameter(_)) { theta } else { &self.gradient };
-                (shards.get(piece.shard), 4 * piece.offset as u64, 4 * piece.elements as u64)
+                let shard = match tensor.home {
+                    Home::Parameter(_) => theta.get(piece.shard).copied(),
+                    _ => self.gradient.get(piece.shard),
+                };
+                (shard, 4 * piece.offset as u64, 4 * piece.elements as u64)
             }
             Home::Input(number) => (self.inputs.get(&plan.inputs[number].name), 0, tensor.bytes),
             Home::Result(number) => (Some(&self.results), result_offsets(plan).0[number], tensor.bytes),
@@ -87,7 +90,13 @@ pub(crate) struct Replay {
 
 impl Replay {
     /// Compiles the kernels of `plan` and binds them to `memory`, with the parameters taken from `theta`.
-    pub fn new(gpu: &Gpu, kernels: &Kernels, plan: &Plan, memory: &Memory, theta: &[Buffer]) -> Result<Self> {
+    pub fn new(
+        gpu: &Gpu,
+        kernels: &Kernels,
+        plan: &Plan,
+        memory: &Memory,
+        theta: &[&Buffer],
+    ) -> Result<Self> {
         let compiled = compile(kernels, plan)?;
         let (offsets, bytes) = params_offsets(plan);
         let params = gpu.buffer("uniforms", bytes, BufferUse::Uniform)?;

@@ -32,15 +32,22 @@ pub(crate) struct ThetaLayout {
 }
 
 impl ThetaLayout {
-    /// Lays out `parameters` in shards of at most `max_bytes`.
+    /// Lays out `parameters` in shards of at most `max_bytes`, group by group.
     pub fn new(parameters: &[ParameterInfo], max_bytes: u64) -> Result<Self> {
         let capacity = (max_bytes / 4) as usize / ALIGNMENT * ALIGNMENT;
         let mut layout = ThetaLayout { pieces: Vec::new(), shards: Vec::new() };
-        for parameter in parameters {
-            let pieces = layout.place(parameter, capacity)?;
-            layout.pieces.push(pieces);
+        layout.pieces.resize(parameters.len(), Vec::new());
+        let mut order: Vec<usize> = (0..parameters.len()).collect();
+        order.sort_by_key(|&number| parameters[number].group);
+        for number in order {
+            layout.pieces[number] = layout.place(&parameters[number], capacity)?;
         }
         Ok(layout)
+    }
+
+    /// Floats that a piece of `elements` takes.
+    pub fn padded(elements: usize) -> usize {
+        elements.next_multiple_of(ALIGNMENT)
     }
 
     fn place(&mut self, parameter: &ParameterInfo, capacity: usize) -> Result<Vec<Piece>> {
@@ -72,7 +79,7 @@ impl ThetaLayout {
 
     /// Room in the last shard, or in a new one.
     fn reserve(&mut self, elements: usize, capacity: usize) -> (usize, usize) {
-        let padded = elements.next_multiple_of(ALIGNMENT);
+        let padded = Self::padded(elements);
         match self.shards.last_mut() {
             Some(used) if *used + padded <= capacity => {
                 let offset = *used;
@@ -93,7 +100,12 @@ mod tests {
     use crate::graph::Initial;
 
     fn parameter(name: &str, shape: &[usize]) -> ParameterInfo {
-        ParameterInfo { name: name.to_owned(), shape: shape.to_vec(), initial: Initial::Constant(0.0) }
+        ParameterInfo {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            initial: Initial::Constant(0.0),
+            group: 0,
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::atomic;
+use crate::optim::PlateauState;
 use crate::train::{NamedTensor, Snapshot};
 use crate::{Error, Result};
 
@@ -44,10 +45,19 @@ struct CheckpointHeader {
     batch: u64,
     loss_sum: f64,
     loss_rows: u64,
+    plateau: PlateauState,
+    /// Where the next line search begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    step_factor: Option<f32>,
     /// The parameters' names in the order of the model.
     order: Vec<String>,
-    /// The state vectors' names in the optimizer's order.
-    slots: Vec<String>,
+    /// The state vectors' names in the optimizer's order, each with those of its tensors.
+    slots: Vec<(String, Vec<String>)>,
+    /// Steps that changed nothing.
+    skipped: u64,
+    /// Those before the first that changed something.
+    #[serde(default)]
+    skipped_first: u64,
     /// What decided the numbers.
     origin: BTreeMap<String, String>,
 }
@@ -97,8 +107,12 @@ pub fn write_checkpoint(path: &Path, snapshot: &Snapshot) -> Result<()> {
         batch: snapshot.batch,
         loss_sum: snapshot.loss_sum,
         loss_rows: snapshot.loss_rows,
+        plateau: snapshot.plateau,
+        step_factor: snapshot.step_factor,
         order: names(&snapshot.theta),
-        slots: snapshot.state.iter().map(|(slot, _)| slot.clone()).collect(),
+        slots: snapshot.state.iter().map(|(slot, tensors)| (slot.clone(), names(tensors))).collect(),
+        skipped: snapshot.skipped,
+        skipped_first: snapshot.skipped_first,
         origin: snapshot.origin.clone(),
     };
     let state = snapshot.state.iter().map(|(slot, tensors)| (slot.as_str(), tensors));
@@ -122,18 +136,23 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
     let Some(header) = file.header::<CheckpointHeader>()? else {
         return Err(Error::run(path, "it holds tensors but is no checkpoint of downhill"));
     };
-    file.only(header.order.len() * (1 + header.slots.len()))?;
-    let vector = |role: &str| -> Result<Vec<NamedTensor>> {
-        header.order.iter().map(|name| file.tensor(&format!("{role}/{name}"), name)).collect()
+    file.only(header.order.len() + header.slots.iter().map(|(_, tensors)| tensors.len()).sum::<usize>())?;
+    let vector = |role: &str, names: &[String]| -> Result<Vec<NamedTensor>> {
+        names.iter().map(|name| file.tensor(&format!("{role}/{name}"), name)).collect()
     };
+    let state = header.slots.iter().map(|(slot, names)| Ok((slot.clone(), vector(slot, names)?)));
     Ok(Snapshot {
         step: header.step,
         epoch: header.epoch,
         batch: header.batch,
         loss_sum: header.loss_sum,
         loss_rows: header.loss_rows,
-        theta: vector(THETA)?,
-        state: header.slots.iter().map(|slot| Ok((slot.clone(), vector(slot)?))).collect::<Result<_>>()?,
+        plateau: header.plateau,
+        step_factor: header.step_factor,
+        skipped: header.skipped,
+        skipped_first: header.skipped_first,
+        theta: vector(THETA, &header.order)?,
+        state: state.collect::<Result<_>>()?,
         origin: header.origin,
     })
 }
@@ -260,8 +279,16 @@ mod tests {
             batch: 3,
             loss_sum: 0.1 + 0.2,
             loss_rows: 300,
+            skipped: 2,
+            skipped_first: 1,
+            step_factor: Some(0.1),
+            plateau: PlateauState { best: Some(0.7), bad_evaluations: 2, factor: 0.1 * 0.3 },
             theta: parameters(0.3),
-            state: vec![("velocity".to_owned(), parameters(1e-30)), ("square".to_owned(), parameters(2.0))],
+            state: vec![
+                ("velocity".to_owned(), parameters(1e-30)),
+                // Another group's.
+                ("square".to_owned(), parameters(2.0)[1..].to_vec()),
+            ],
             origin: BTreeMap::from([("seed".to_owned(), "3".to_owned())]),
         }
     }

@@ -4,22 +4,28 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::modifiers::{modifiers, written};
 use super::settings::{NAME, Settings};
 use crate::data::{DataSpec, Schema, Split, TestSpec, load_as};
 use crate::graph::{Dim, Graph};
 use crate::nn::{Loss, Mode, ModelSpec};
-use crate::optim::{HyperValue, Optimizer};
-use crate::train::{BatchSize, Choice, Length, TrainOptions};
+use crate::optim::{HyperValue, Optimizer, Schedule};
+use crate::train::{BatchSize, Choice, Length, LineSearch, TrainOptions};
 use crate::{AdapterChoice, Error, GpuOptions, MemoryLimit, Result};
 
 const MODEL: &str = "mlp:128";
 const OPTIMIZER: &str = "adam";
+const SCHEDULE: &str = "constant";
 const BATCH: &str = "128";
 const AUTO: &str = "auto";
 const EPOCHS: u64 = 10;
 const SEED: u64 = 0;
 const EVAL_EVERY: u64 = 1;
 const LOG_EVERY: u64 = 100;
+
+/// The hyper-parameter that a line search may stand in the place of, and the word before its first guess.
+const RATE: &str = "lr";
+const FROM: &str = "from";
 
 /// All that a run is asked to do.
 #[derive(Clone, Debug)]
@@ -66,10 +72,14 @@ impl RunConfig {
             return Err(Error::setting("data", "which rows are to be learned? say it, as in --data digits"));
         };
         let loss = settings.loss.as_deref().map(str::parse::<Loss>).transpose()?;
+        let (optimizer, search) = optimizer_and_search(settings.optimizer.as_ref())?;
         let options = TrainOptions {
             model: settings.model.as_deref().unwrap_or(MODEL).parse::<ModelSpec>()?,
             loss,
-            optimizer: optimizer(settings.optimizer.as_ref())?,
+            optimizer,
+            modifiers: modifiers(settings)?,
+            schedule: settings.schedule.as_deref().unwrap_or(SCHEDULE).parse::<Schedule>()?,
+            search,
             batch: size("batch", settings.batch.as_deref().unwrap_or(BATCH))?,
             micro_batch: size("micro-batch", settings.micro_batch.as_deref().unwrap_or(AUTO))?,
             recompute: Choice::parse("recompute", settings.recompute.as_deref().unwrap_or(AUTO))?,
@@ -101,13 +111,27 @@ impl RunConfig {
             Length::Epochs(epochs) => (Some(epochs), None),
             Length::Steps(steps) => (None, Some(steps)),
         };
+        let modifiers = written(&options.modifiers);
         let unwritable = |error: toml::ser::Error| Error::setting("optimizer", error.to_string());
+        let mut table = Table::try_from(&options.optimizer).map_err(unwritable)?;
+        if let Some(search) = options.search {
+            let words = format!("{search} {FROM} {:?}", options.optimizer.learning_rate());
+            table.insert(RATE.to_owned(), Value::String(words));
+        }
         Ok(Settings {
             data: Some(self.data.to_string()),
             test: self.test.as_ref().map(TestSpec::to_string),
             target: self.target.clone(),
             model: Some(options.model.to_string()),
             loss: options.loss.map(|loss| loss.to_string()),
+            schedule: Some(options.schedule.to_string()),
+            clip_norm: modifiers.clip_norm,
+            clip_value: modifiers.clip_value,
+            skip_not_finite: modifiers.skip_not_finite,
+            ema: modifiers.ema,
+            swa: modifiers.swa,
+            lookahead: modifiers.lookahead,
+            group: modifiers.group,
             batch: Some(options.batch.to_string()),
             micro_batch: Some(options.micro_batch.to_string()),
             recompute: Some(options.recompute.to_string()),
@@ -124,7 +148,7 @@ impl RunConfig {
                 MemoryLimit::Bytes(bytes) => bytes.to_string(),
                 MemoryLimit::Fraction(_) => limit.to_string(),
             }),
-            optimizer: Some(Table::try_from(&options.optimizer).map_err(unwritable)?),
+            optimizer: Some(table),
             schema: self.schema.clone(),
         })
     }
@@ -188,8 +212,32 @@ fn length(settings: &Settings) -> Result<Length> {
     }
 }
 
-/// The optimizer of the table `[optimizer]`.
-fn optimizer(table: Option<&Table>) -> Result<Optimizer> {
+/// The optimizer of the table `[optimizer]`, and how its learning rate is searched for where words stand in its place:
+/// those of [`LineSearch`], and where the search begins, as in `line-search from 0.1`.
+pub(super) fn optimizer_and_search(table: Option<&Table>) -> Result<(Optimizer, Option<LineSearch>)> {
+    let words = table.and_then(|table| table.get(RATE)).and_then(Value::as_str);
+    let Some(words) = words.filter(|words| LineSearch::is_meant(words)) else {
+        return Ok((optimizer(table)?, None));
+    };
+    let (search, first) = match words.split_once(&format!(" {FROM} ")) {
+        Some((search, first)) => (search, Some(first)),
+        None => (words, None),
+    };
+    let mut table = table.cloned().unwrap_or_default();
+    table.remove(RATE);
+    let optimizer = optimizer(Some(&table))?;
+    let optimizer = match first {
+        Some(first) => optimizer.with(RATE, first.trim())?,
+        None => optimizer,
+    };
+    Ok((optimizer, Some(search.parse()?)))
+}
+
+/// The rule of the table `[optimizer]` with its hyper-parameters.
+///
+/// # Errors
+/// [`Error::Setting`] where the rule, a hyper-parameter or its value is not known.
+pub(crate) fn optimizer(table: Option<&Table>) -> Result<Optimizer> {
     let name = match table.and_then(|table| table.get(NAME)) {
         None => OPTIMIZER,
         Some(Value::String(name)) => name,
@@ -197,6 +245,9 @@ fn optimizer(table: Option<&Table>) -> Result<Optimizer> {
     };
     let hyper = table.into_iter().flatten().filter(|(key, _)| *key != NAME);
     hyper.fold(Optimizer::new(name), |optimizer, (key, value)| {
+        if key == RATE && value.as_str().is_some_and(LineSearch::is_meant) {
+            return Err(Error::setting(RATE, "only a single training has a line search; give a number here"));
+        }
         let value: HyperValue = value.clone().try_into().map_err(|_| {
             Error::setting(key, format!("must be a number, true, false or a word, not {value}"))
         })?;
@@ -225,6 +276,8 @@ mod tests {
             "data = 'digits'",
             "data = 'digits'\ntest = '20%'\nmodel = 'linear 7, tanh, dropout 0.25, linear 10'\nsteps = 5\nseed = 9",
             "data = 'random:50x3:2'\nresident = 'no'\nmemory_limit = '75%'\nadapter = 'llvm'\nlog_every = 0",
+            "data = 'digits'\nschedule = 'warmup 5% then restarts 2 epochs times 2 to 0.1'",
+            "data = 'digits'\n[optimizer]\nname = 'sgd'\nlr = 'line-search batched 8 from 0.5'",
             "data = 'digits'\nmemory_limit = '2GiB'\n[optimizer]\nname = 'rmsprop'\ncentered = true\nlr = 3e-4",
         ];
         for text in rows {
@@ -247,6 +300,7 @@ mod tests {
         let help = command.render_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         let told = [
             written.model.unwrap(),
+            written.schedule.unwrap(),
             written.batch.unwrap().to_string(),
             written.epochs.unwrap().to_string(),
             written.seed.unwrap().to_string(),
@@ -272,12 +326,22 @@ mod tests {
             ("data = 'digits'\nepochs = 1\nsteps = 1", "not both"),
             ("data = 'digits'\nresident = 'maybe'", "resident: unknown name `maybe`"),
             ("data = 'digits'\nloss = 'msr'", "did you mean `mse`"),
+            ("data = 'digits'\nschedule = 'cosin'", "schedule: unknown name `cosin`; did you mean `cosine`"),
             ("data = 'digits'\nmodel = 'mpl:3'", "did you mean `mlp`"),
             ("data = 'digits'\nmemory_limit = '0%'", "memory limit"),
             ("data = 'digits'\n[optimizer]\nname = 'adm'", "did you mean `adam`"),
             ("data = 'digits'\n[optimizer]\nname = 3", "name must be text"),
             ("data = 'digits'\n[optimizer]\nlr = -1", "lr: must be at least 0"),
             ("data = 'digits'\n[optimizer]\nlr = [1]", "lr: must be a number"),
+            ("data = 'digits'\n[optimizer]\nname = 'sgd'\nlr = 'line-serach'", "lr: "),
+            (
+                "data = 'digits'\n[optimizer]\nname = 'sgd'\nlr = 'line-search bathced'",
+                "did you mean `batched`",
+            ),
+            (
+                "data = 'digits'\n[optimizer]\nname = 'sgd'\nlr = 'line-search from much'",
+                "lr: must be at least 0",
+            ),
             ("data = 'digits'\n[optimizer]\nbeta3 = 0.1", "did you mean `beta"),
         ];
         for (text, fragment) in rows {

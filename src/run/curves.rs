@@ -1,14 +1,13 @@
 //! The picture of a run: losses over epochs, and below them the metric on the test set.
 
-use std::ops::Range;
 use std::path::Path;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::atomic;
 use super::metrics::EpochMetrics;
-use crate::{Error, Result};
+use crate::Result;
+use crate::plot::{self, Drawing, widened};
 
 const WIDTH: u32 = 800;
 const PANEL_HEIGHT: u32 = 400;
@@ -40,19 +39,13 @@ impl Line {
 /// Draws `epochs` to the file at `path`, atomically; without epochs there is no picture.
 ///
 /// # Errors
-/// [`Error::Write`].
+/// [`Error::Write`](crate::Error::Write).
 pub(super) fn draw(path: &Path, epochs: &[EpochMetrics]) -> Result<()> {
     if epochs.is_empty() {
         return Ok(());
     }
-    let picture = render(epochs).map_err(|error| {
-        let source = std::io::Error::other(error.to_string());
-        Error::Write { path: path.to_owned(), source }
-    })?;
-    atomic::write(path, picture.as_bytes())
+    plot::save(path, render(epochs))
 }
-
-type Drawing<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn render(epochs: &[EpochMetrics]) -> Drawing<String> {
     let losses = [
@@ -67,17 +60,13 @@ fn render(epochs: &[EpochMetrics]) -> Drawing<String> {
     panels.extend(metrics.into_iter().map(|(name, line)| (name, vec![line])));
     panels.retain(|(_, lines)| lines.iter().any(|line| !line.points.is_empty()));
 
-    let mut picture = String::new();
-    {
-        let size = (WIDTH, PANEL_HEIGHT * panels.len().max(1) as u32);
-        let root = SVGBackend::with_string(&mut picture, size).into_drawing_area();
-        root.fill(&WHITE)?;
+    let size = (WIDTH, PANEL_HEIGHT * panels.len().max(1) as u32);
+    plot::render(size, |root| {
         for (area, (name, lines)) in root.split_evenly((panels.len().max(1), 1)).iter().zip(&panels) {
             panel(area, name, lines)?;
         }
-        root.present()?;
-    }
-    Ok(picture)
+        Ok(())
+    })
 }
 
 fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, lines: &[Line]) -> Drawing<()> {
@@ -113,17 +102,11 @@ fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, lines: &[Line]) 
             chart.draw_series(line.points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
         }
     }
-    chart
-        .configure_series_labels()
-        .position(if rises(lines) {
-            SeriesLabelPosition::LowerRight
-        } else {
-            SeriesLabelPosition::UpperRight
-        })
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .label_font(("sans-serif", 14))
-        .draw()?;
+    plot::draw_series_names(
+        &mut chart,
+        if rises(lines) { SeriesLabelPosition::LowerRight } else { SeriesLabelPosition::UpperRight },
+        14,
+    )?;
     Ok(())
 }
 
@@ -131,14 +114,6 @@ fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, lines: &[Line]) 
 fn rises(lines: &[Line]) -> bool {
     let climb = |line: &Line| Some(line.points.last()?.1 - line.points.first()?.1);
     lines.iter().filter_map(climb).sum::<f64>() > 0.0
-}
-
-/// The range of `values` with a `margin` at both ends as a part of it, and `least` about a single value.
-fn widened(values: impl Iterator<Item = f64>, least: f64, margin: f64) -> Range<f64> {
-    let (low, high) = values
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
-    let margin = if high > low { (high - low) * margin } else { least.max(high.abs() * 1e-2) };
-    low - margin..high + margin
 }
 
 #[cfg(test)]
@@ -153,6 +128,7 @@ mod tests {
     ) -> EpochMetrics {
         EpochMetrics {
             epoch,
+            skipped: 0,
             step: 10 * epoch,
             train_loss,
             test_loss,

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::atomic;
 use crate::gpu::format_bytes;
-use crate::{Error, MemoryMap, PlacedTensor, PlanReport, Result};
+use crate::plot::{self, Drawing};
+use crate::{MemoryMap, PlacedTensor, PlanReport, Result};
 
 const SIZE: (u32, u32) = (900, 600);
 const MARGIN: u32 = 16;
@@ -31,7 +31,7 @@ const UNITS: [(u64, &str); 4] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "
 /// Draws who holds which memory over a step of the run that `report` is of, atomically.
 ///
 /// # Errors
-/// [`Error::Write`].
+/// [`Error::Write`](crate::Error::Write).
 pub(crate) fn draw_memory(path: &Path, map: &MemoryMap, report: &PlanReport) -> Result<()> {
     let title = format!(
         "activations over a step of {} rows: {} of {}",
@@ -43,25 +43,16 @@ pub(crate) fn draw_memory(path: &Path, map: &MemoryMap, report: &PlanReport) -> 
 }
 
 fn draw(path: &Path, map: &MemoryMap, title: &str) -> Result<()> {
-    let picture = render(map, title).map_err(|error| {
-        let source = std::io::Error::other(error.to_string());
-        Error::Write { path: path.to_owned(), source }
-    })?;
-    atomic::write(path, picture.as_bytes())
+    plot::save(path, render(map, title))
 }
-
-type Drawing<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn render(map: &MemoryMap, title: &str) -> Drawing<String> {
     let total: u64 = map.arenas.iter().sum();
     let (steps, height) = (map.steps.len().max(1) as f64, total.max(1) as f64);
-    let mut picture = String::new();
-    {
-        let root = SVGBackend::with_string(&mut picture, SIZE).into_drawing_area();
-        root.fill(&WHITE)?;
+    plot::render(SIZE, |root| {
         let caption = format!("{title}; arenas: {}", map.arenas.len());
         let (unit, unit_name) = *UNITS.iter().find(|(unit, _)| total >= *unit).unwrap_or(&UNITS[3]);
-        let mut chart = ChartBuilder::on(&root)
+        let mut chart = ChartBuilder::on(root)
             .margin(MARGIN)
             .caption(caption, ("sans-serif", 16))
             .x_label_area_size(AXIS_HEIGHT)
@@ -98,16 +89,9 @@ fn render(map: &MemoryMap, title: &str) -> Drawing<String> {
         });
         let lines = ends.map(|end| PathElement::new([(0.0, end), (steps, end)], BLACK.stroke_width(1)));
         chart.draw_secondary_series(lines)?;
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.85))
-            .border_style(BLACK.mix(0.3))
-            .label_font(("sans-serif", 12))
-            .draw()?;
-        root.present()?;
-    }
-    Ok(picture)
+        plot::draw_series_names(&mut chart, SeriesLabelPosition::UpperRight, 12)?;
+        Ok(())
+    })
 }
 
 /// The row of [`LIVES`] for a tensor of a step of so many dispatches.

@@ -31,6 +31,9 @@ pub struct EpochMetrics {
     pub step: u64,
     /// The mean of the losses of its rows, each before the update that it took part in.
     pub train_loss: f64,
+    /// Steps since the start of the run that changed nothing because their gradient was not finite.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// The mean loss on the test set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_loss: Option<f64>,
@@ -49,12 +52,17 @@ pub struct EpochMetrics {
     pub seconds: f64,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl From<&EpochRecord> for EpochMetrics {
     fn from(record: &EpochRecord) -> Self {
         EpochMetrics {
             epoch: record.epoch,
             step: record.step,
             train_loss: record.train_loss,
+            skipped: record.skipped,
             test_loss: record.test.map(|test| test.loss),
             test_accuracy: record.test.and_then(|test| test.accuracy),
             test_rmse: record.test.and_then(|test| test.rmse),
@@ -69,7 +77,8 @@ impl Record {
     /// The record that an event leaves, if it leaves one.
     pub fn of(event: &Event) -> Option<Self> {
         match event {
-            Event::Step(step) => Some(Record::Step(*step)),
+            // JSON has no word for the loss of a step that was skipped.
+            Event::Step(step) => step.loss.is_finite().then_some(Record::Step(*step)),
             Event::Epoch(epoch) => Some(Record::Epoch(epoch.into())),
             Event::Replanned(_) | Event::Interrupted | Event::Finished => None,
         }

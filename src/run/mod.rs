@@ -14,6 +14,8 @@ mod folder;
 mod memory_chart;
 mod metrics;
 #[cfg(feature = "cli")]
+mod modifiers;
+#[cfg(feature = "cli")]
 mod settings;
 
 use std::collections::BTreeMap;
@@ -26,10 +28,15 @@ pub(crate) use atomic::write as write_atomically;
 pub use checkpoint::{read_checkpoint, read_model, write_checkpoint, write_model};
 #[cfg(feature = "cli")]
 pub use config::RunConfig;
+#[cfg(feature = "cli")]
+pub(crate) use config::optimizer;
 pub use folder::RunFolder;
 #[cfg(feature = "cli")]
 pub(crate) use memory_chart::draw_memory;
 pub use metrics::{EpochMetrics, Record};
+#[cfg(feature = "cli")]
+pub(crate) use modifiers::modifiers;
+#[cfg(feature = "cli")]
 #[cfg(feature = "cli")]
 pub(crate) use settings::{OptimizerSettings, Settings, given};
 

@@ -34,6 +34,35 @@ pub(crate) struct Settings {
     /// What is minimised: `cross-entropy` for classes, `mse` for numbers [default: by the target]
     #[arg(long, value_name = "NAME")]
     pub loss: Option<String>,
+    /// How the learning rate goes: `cosine`, `warmup 5% then cosine`, `step 0.1 every 30 epochs`; `help` lists all
+    /// [default: constant]
+    #[arg(long, value_name = "SPEC")]
+    pub schedule: Option<String>,
+    /// Scale the gradient down to at most this norm over all parameters [default: leave it]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub clip_norm: Option<f64>,
+    /// Cut each element of the gradient to at most this size [default: leave it]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub clip_value: Option<f64>,
+    /// Whether a step whose gradient is not finite changes nothing instead of ending the run [default: false]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    pub skip_not_finite: Option<bool>,
+    /// Evaluate and save an exponential mean of the parameters that keeps this share of itself at every step, such as 0.999
+    /// [default: the parameters]
+    #[arg(long, value_name = "X", conflicts_with = "swa", allow_negative_numbers = true)]
+    pub ema: Option<f64>,
+    /// Evaluate and save the mean of the parameters from step START on, of every EVERYth step [default: the parameters]
+    #[arg(long, value_name = "START[:EVERY]", allow_hyphen_values = true)]
+    #[serde(default, with = "number_or_word")]
+    pub swa: Option<String>,
+    /// Every STEPS steps go back to slow parameters, which follow by RATE (0.5 unless said) and are the model [default: no]
+    #[arg(long, value_name = "STEPS[:RATE]", allow_hyphen_values = true)]
+    #[serde(default, with = "number_or_word")]
+    pub lookahead: Option<String>,
+    /// Parameters with settings or a rule of their own, as often as needed: `*.bias: weight_decay=0`, `0.*: sgd lr=0.1`
+    #[arg(long, value_name = "NAMES: [RULE] [NAME=VALUE]…")]
+    #[serde(default)]
+    pub group: Vec<String>,
     /// Rows that one update averages over: a number, or `auto` for as many as fit, or fewer if as fast [default: 128]
     #[arg(long, value_name = "N|auto", allow_hyphen_values = true)]
     #[serde(default, with = "number_or_word")]
@@ -47,20 +76,20 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "WHEN")]
     pub recompute: Option<String>,
     /// Passes over the training rows [default: 10]
-    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    #[arg(long, value_name = "N", conflicts_with = "steps", allow_negative_numbers = true)]
     pub epochs: Option<u64>,
     /// Updates, in the place of --epochs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<u64>,
     /// Of the initial parameters, the order of the rows and dropout [default: 0]
     // TOML's integers end where an i64 does.
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(..=i64::MAX as u64))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = RangedU64ValueParser::<u64>::new().range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// Epochs between two evaluations on the test rows [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub eval_every: Option<u64>,
     /// Steps between two reports of a step's loss; 0 for none [default: 100]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub log_every: Option<u64>,
     /// Whether the rows live on the GPU: `auto`, `yes` or `no` [default: auto]
     #[arg(long, value_name = "WHEN")]
@@ -86,16 +115,17 @@ pub(crate) struct Settings {
 /// The flags of the optimizer.
 #[derive(Clone, Debug, Default, clap::Args, Serialize)]
 pub(crate) struct OptimizerSettings {
-    /// The update rule, such as `sgd`, `momentum` or `adam` [default: adam]
+    /// The update rule, such as `sgd`, `momentum` or `adam`; `help` lists all [default: adam]
     #[arg(long, value_name = "NAME")]
     pub optimizer: Option<String>,
-    /// The learning rate [default: the rule's]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub lr: Option<f64>,
+    /// The learning rate, or for `sgd` how it is searched for at every step: `line-search`, `line-search batched 32`,
+    /// `line-search backtracking`, `line-search wolfe`, each with `from 0.1` for the first guess [default: the rule's]
+    #[arg(long, value_name = "X|line-search", allow_negative_numbers = true)]
+    pub lr: Option<String>,
     /// The weight of the past velocity, of rules that have one [default: the rule's]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub momentum: Option<f64>,
-    /// The weight of the L2 penalty [default: 0]
+    /// The weight decay: an L2 penalty, or decoupled where the rule has it so [default: the rule's]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub weight_decay: Option<f64>,
     /// Any hyper-parameter of the rule, as often as needed
@@ -110,7 +140,8 @@ impl OptimizerSettings {
         if let Some(name) = &self.optimizer {
             table.insert(NAME.to_owned(), Value::String(name.clone()));
         }
-        let short = [("lr", self.lr), ("momentum", self.momentum), ("weight_decay", self.weight_decay)];
+        table.extend(self.lr.as_ref().map(|lr| ("lr".to_owned(), written(lr))));
+        let short = [("momentum", self.momentum), ("weight_decay", self.weight_decay)];
         for (name, value) in short {
             table.extend(value.map(|value| (name.to_owned(), Value::Float(value))));
         }
@@ -121,17 +152,21 @@ impl OptimizerSettings {
             if name.trim() == NAME {
                 return Err(Error::setting(
                     "hyper",
-                    "`name` is no hyper-parameter; choose the rule with --optimizer",
+                    "`name` is no hyper-parameter; choose the rule with --optimizer (`minimize`: --method)",
                 ));
             }
-            let value = match HyperValue::from(value) {
-                HyperValue::Flag(flag) => Value::Boolean(flag),
-                HyperValue::Number(number) => Value::Float(number),
-                HyperValue::Word(word) => Value::String(word),
-            };
-            table.insert(name.trim().to_owned(), value);
+            table.insert(name.trim().to_owned(), written(value));
         }
         Ok((!table.is_empty()).then_some(table))
+    }
+}
+
+/// A hyper-parameter as flags have it, with its type.
+fn written(value: &str) -> Value {
+    match HyperValue::from(value) {
+        HyperValue::Flag(flag) => Value::Boolean(flag),
+        HyperValue::Number(number) => Value::Float(number),
+        HyperValue::Word(word) => Value::String(word),
     }
 }
 
@@ -147,7 +182,7 @@ impl Settings {
         let wrong = |error: toml::de::Error| {
             let line = error.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
             let place = line.map_or(String::new(), |line| format!("line {line}: "));
-            Error::setting(origin, format!("{place}{}", error.message().replace('\n', " ")))
+            Error::setting(origin, format!("{place}{}", in_words(error.message())))
         };
         let table: Table = text.parse().map_err(wrong)?;
         let known = Settings::keys();
@@ -175,12 +210,25 @@ impl Settings {
         } else {
             (below.epochs, below.steps)
         };
+        let mean = if self.ema.is_some() || self.swa.is_some() {
+            (self.ema, self.swa)
+        } else {
+            (below.ema, below.swa)
+        };
         Settings {
             data: self.data.or(below.data),
             test: self.test.or(below.test),
             target: self.target.or(below.target),
             model: self.model.or(below.model),
             loss: self.loss.or(below.loss),
+            schedule: self.schedule.or(below.schedule),
+            clip_norm: self.clip_norm.or(below.clip_norm),
+            clip_value: self.clip_value.or(below.clip_value),
+            skip_not_finite: self.skip_not_finite.or(below.skip_not_finite),
+            ema: mean.0,
+            swa: mean.1,
+            lookahead: self.lookahead.or(below.lookahead),
+            group: if self.group.is_empty() { below.group } else { self.group },
             batch: self.batch.or(below.batch),
             micro_batch: self.micro_batch.or(below.micro_batch),
             recompute: self.recompute.or(below.recompute),
@@ -229,6 +277,17 @@ mod number_or_word {
             Written::Word(word) => word,
         }))
     }
+}
+
+/// A message of the parser in one line, with words for the types that Rust has.
+fn in_words(message: &str) -> String {
+    const TYPES: [(&str, &str); 4] = [
+        ("expected f64", "expected a number"),
+        ("expected u64", "expected a whole number from 0 on"),
+        ("expected a map", "expected a table"),
+        ("expected a sequence", "expected a list"),
+    ];
+    TYPES.iter().fold(message.replace('\n', " "), |message, (rust, words)| message.replace(rust, words))
 }
 
 /// The table of an optimizer over another one.
@@ -296,7 +355,13 @@ mod tests {
             ("eval-every = 2", "did you mean `eval_every`"),
             ("seed = 'many'", "line 1: invalid type"),
             ("seed = 1\nbatch = [3]", "line 2: must be a number or a word"),
-            ("seed = 1\n\nepochs = -1", "line 3: "),
+            (
+                "seed = 1\n\nepochs = -1",
+                "line 3: invalid value: integer `-1`, expected a whole number from 0 on",
+            ),
+            ("clip_norm = 'a'", "line 1: invalid type: string \"a\", expected a number"),
+            ("optimizer = 'adam'", "expected a table"),
+            ("group = '*: lr=1'", "expected a list"),
             ("seed 1", "line 1: "),
             ("seed = 1\nseed = 2", "line 2: "),
             ("[schema]\nfeature_shape = [2]", "missing field"),
@@ -311,7 +376,8 @@ mod tests {
     #[test]
     fn hyper_parameters_stand_in_the_table_with_their_types() {
         let hyper = ["centered=true", "eps=1e-6", "form=lecture"].map(str::to_owned).to_vec();
-        let settings = OptimizerSettings { lr: Some(0.5), hyper, ..OptimizerSettings::default() };
+        let settings =
+            OptimizerSettings { lr: Some("0.5".to_owned()), hyper, ..OptimizerSettings::default() };
         let expected: Table = "lr = 0.5\ncentered = true\neps = 1e-6\nform = 'lecture'".parse().unwrap();
         assert_eq!(settings.table().unwrap(), Some(expected));
         assert_eq!(OptimizerSettings::default().table().unwrap(), None);

@@ -4,38 +4,32 @@
 //! optimizer's, and copies its results into a ring on the GPU that is read back every [`HISTORY`] steps. After
 //! construction it makes no buffer, bind group or pipeline, and waits only for the staging slot of three steps ago.
 
+use std::mem::offset_of;
 use std::time::{Duration, Instant};
 
 use crate::gpu::{
-    BindingKind, Buffer, BufferUse, Gpu, GpuTimer, KernelSource, Kernels, Patience, ReadbackRing,
-    STAGING_SLOTS, StagedCopy, StagingRing, TRANSFER_BYTES,
+    Buffer, BufferUse, Gpu, GpuTimer, Kernels, Patience, ReadbackRing, STAGING_SLOTS, StagedCopy,
+    StagingRing, TRANSFER_BYTES,
 };
-use crate::optim::Optimizer;
-use crate::plan::memory::{ALIGNMENT, Needs, UNIFORM_BYTES, result_offsets};
-use crate::plan::replay::{Launch, Memory, Replay, part, record};
-use crate::plan::{Plan, StepUniform, fold_groups};
+use crate::optim::{SearchPlan, UpdatePlan, Updater};
+use crate::plan::memory::{ALIGNMENT, Needs, result_offsets};
+use crate::plan::replay::{Memory, Replay};
+use crate::plan::{Plan, StepUniform};
 use crate::{Error, Result};
 
 /// Steps whose results wait on the GPU before they are read back together.
 pub(super) const HISTORY: u64 = 64;
 
-/// Results of a step that are kept: the loss, and what stands beside it.
-pub(super) const RESULTS: u64 = 2;
+/// Results that a plan gives; those of the update's `control` stand behind them.
+const PLAN_RESULTS: usize = 2;
+
+/// Where the number of skipped steps and the norm begin in the update's `control`.
+const CONTROL_OFFSET: u64 = 8;
 
 /// Readbacks that may be under way at once.
 const READBACKS: usize = 2;
 
-const RECORD_BYTES: u64 = 4 * RESULTS;
-
-/// The optimizer on a device.
-struct Update {
-    optimizer: Optimizer,
-    state: Vec<Vec<Buffer>>,
-    launches: Vec<Launch>,
-    /// θ as the user reads it, where the theta vector holds another point, and what writes it.
-    readout: Option<(Vec<Buffer>, Vec<Launch>)>,
-    _params: Buffer,
-}
+const RECORD_BYTES: u64 = size_of::<Results>() as u64;
 
 /// One plan of the run, and where its results begin.
 struct Part {
@@ -49,7 +43,11 @@ pub(super) struct Engine {
     gpu: Gpu,
     memory: Memory,
     parts: Vec<Part>,
-    update: Option<Update>,
+    update: Option<Updater>,
+    /// The forward pass at the trial points of a line search.
+    trial: Option<Replay>,
+    /// Bytes at the head of a staging slot: the step's uniform and the optimizer's scalars.
+    uniforms: u64,
     staging: StagingRing,
     history: Buffer,
     readback: ReadbackRing,
@@ -77,67 +75,86 @@ pub(super) struct StepTimes {
     pub compute: f64,
 }
 
+/// The results of one replay.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(super) struct Results {
+    /// The mean loss over the micro-batch, weighed as the step says.
+    pub loss: f32,
+    /// Rows that are right, in an evaluation of classes.
+    pub right: f32,
+    /// Updates that were skipped since the engine was made, and the norm of this one's gradient: after an update that
+    /// looks at it.
+    pub skipped: u32,
+    pub gradient_norm: f32,
+    /// The step size that a line search chose, as a factor of the learning rate.
+    pub step_factor: f32,
+}
+
 /// What one step of a plan does.
 pub(super) struct StepInputs<'a> {
     pub uniform: StepUniform,
-    /// The step's number from 1 and learning rate, where the optimizer is to update θ.
+    /// The rule's own step number from 1 and its learning rate, where the optimizer is to update θ.
     pub update: Option<(u64, f64)>,
     /// Bytes of each input slot that is uploaded.
     pub uploads: &'a [(&'a str, &'a [u8])],
 }
 
-/// Bytes of staging, history and readback for steps that upload `upload_bytes`: (staging, other).
-pub(super) fn transfer_bytes(upload_bytes: u64) -> (u64, u64) {
-    let slot = UNIFORM_BYTES + upload_bytes;
-    (STAGING_SLOTS as u64 * slot + READBACKS as u64 * HISTORY * RECORD_BYTES, HISTORY * RECORD_BYTES)
-}
-
-/// Everything that a run allocates: the plans' needs, the optimizer's state and uniforms, and the transfers.
-pub(super) fn needs(plans: &[&Plan], optimizer: Option<&Optimizer>, upload_bytes: u64) -> Needs {
-    let state_vectors = optimizer.map_or(0, |optimizer| {
-        optimizer.state_slots().len() + usize::from(optimizer.readout_wgsl().is_some())
-    });
-    let mut needs = Needs::of(plans, state_vectors);
-    let (staging, history) = transfer_bytes(upload_bytes);
-    needs.staging = staging + TRANSFER_BYTES;
-    needs.other = history;
+/// Everything that a run allocates: the plans' needs, what the update keeps, and the transfers of steps that upload
+/// `upload_bytes`.
+pub(super) fn needs(plans: &[&Plan], update: Option<&UpdatePlan>, upload_bytes: u64) -> Needs {
+    let inner = update.into_iter().flat_map(UpdatePlan::plans);
+    let mut needs = Needs::of(&plans.iter().copied().chain(inner).collect::<Vec<_>>());
     // Counted even where the device has no timestamps, and then no timer.
-    needs.other += GpuTimer::bytes(TIMED_PASSES);
-    if optimizer.is_some() {
-        needs.other += needs.shards.len() as u64 * ALIGNMENT;
+    needs.other = HISTORY * RECORD_BYTES + GpuTimer::bytes(TIMED_PASSES);
+    if let Some(update) = update {
+        needs.scalars = update.scalars_bytes();
+        needs.state = update.bytes("state");
+        needs.other += update.bytes("other") + update.words_bytes();
     }
+    let slot = needs.uniforms() + upload_bytes;
+    let rings = STAGING_SLOTS as u64 * slot + READBACKS as u64 * HISTORY * RECORD_BYTES;
+    needs.staging = rings + TRANSFER_BYTES;
     needs
 }
 
 impl Engine {
-    /// Allocates `needs` and compiles `plans` and the optimizer's kernels. The first plan is trained; the others
-    /// read θ as the user does.
+    /// Allocates `needs` and compiles `plans` and the update's kernels. The first plan is trained; the others read θ as
+    /// the user does.
     pub fn new(
         gpu: &Gpu,
         plans: Vec<Plan>,
+        trial: Option<Plan>,
         needs: &Needs,
-        optimizer: Option<&Optimizer>,
+        update: Option<UpdatePlan>,
         upload_bytes: u64,
     ) -> Result<Self> {
         gpu.prepare_transfers()?;
         let memory = Memory::new(gpu, needs)?;
         let kernels = Kernels::new(gpu);
-        let update = optimizer.map(|optimizer| Update::new(gpu, &kernels, &memory, optimizer)).transpose()?;
+        let update = update.map(|update| Updater::new(gpu, &kernels, update, &memory)).transpose()?;
+        let readout = update.as_ref().and_then(Updater::readout);
         let mut parts = Vec::with_capacity(plans.len());
         for (number, plan) in plans.into_iter().enumerate() {
-            let readout = update.as_ref().and_then(|update| update.readout.as_ref()).filter(|_| number > 0);
-            let theta = readout.map_or(&memory.theta, |(theta, _)| theta);
+            let own: Vec<&Buffer> = memory.theta.iter().collect();
+            let theta = readout.as_ref().filter(|_| number > 0).unwrap_or(&own);
             let replay = Replay::new(gpu, &kernels, &plan, &memory, theta)?;
             let results = result_offsets(&plan).0;
             parts.push(Part { plan, replay, results });
         }
+        let trial_point = update.as_ref().and_then(Updater::trial);
+        let trial =
+            trial.zip(trial_point).map(|(plan, point)| Replay::new(gpu, &kernels, &plan, &memory, &point));
+        let trial = trial.transpose()?;
         log::info!("{} kernels in {} plans", kernels.count(), parts.len());
-        let slot = UNIFORM_BYTES + upload_bytes;
+        let slot = needs.uniforms() + upload_bytes;
         Ok(Engine {
             gpu: gpu.clone(),
             memory,
             parts,
             update,
+            trial,
+            uniforms: needs.uniforms(),
             staging: StagingRing::new(gpu, "staging", slot, STAGING_SLOTS)?,
             history: gpu.buffer("results", HISTORY * RECORD_BYTES, BufferUse::Storage)?,
             readback: ReadbackRing::new(gpu, "staging", HISTORY * RECORD_BYTES, READBACKS)?,
@@ -161,13 +178,13 @@ impl Engine {
         let waited = if self.staging.waits() > waits { began.elapsed() } else { Duration::ZERO };
         slot.write(0, bytemuck::bytes_of(&inputs.uniform))?;
         if let (Some((number, rate)), Some(update)) = (inputs.update, &self.update) {
-            slot.write(ALIGNMENT as usize, bytemuck::cast_slice(&update.optimizer.scalars(number, rate)))?;
+            slot.write(ALIGNMENT as usize, bytemuck::cast_slice(&update.plan().scalars(number, rate)))?;
         }
         let mut copies = Vec::with_capacity(1 + inputs.uploads.len());
         // The optimizer's half goes along only where it was written: a read-out looks at it later.
-        let bytes = if inputs.update.is_some() { UNIFORM_BYTES } else { ALIGNMENT };
+        let bytes = if inputs.update.is_some() { self.uniforms } else { ALIGNMENT };
         copies.push(StagedCopy { from: 0, to: self.memory.uniforms.raw(), at: 0, bytes });
-        let mut from = UNIFORM_BYTES;
+        let mut from = self.uniforms;
         for (name, bytes) in inputs.uploads {
             let to = input(&self.memory, name)?.raw();
             slot.write(from as usize, bytes)?;
@@ -190,7 +207,7 @@ impl Engine {
             let mut pass = encoder.begin_compute_pass(&descriptor(KERNELS));
             part.replay.record(&mut pass);
             if let (Some(_), Some(update)) = (inputs.update, &self.update) {
-                record(&update.launches, &mut pass);
+                update.record(&mut pass, self.trial.as_ref());
             }
         }
         if let Some(timer) = timer {
@@ -198,15 +215,84 @@ impl Engine {
             timer.resolve(&mut encoder);
         }
         let row = (self.replays % HISTORY) * RECORD_BYTES;
-        for (number, &at) in part.results.iter().take(RESULTS as usize).enumerate() {
+        for (number, &at) in part.results.iter().take(PLAN_RESULTS).enumerate() {
             let (results, history) = (self.memory.results.raw(), self.history.raw());
             encoder.copy_buffer_to_buffer(results, at, history, row + 4 * number as u64, 4);
+        }
+        if inputs.update.is_some() {
+            self.record_update_results(&mut encoder, row);
         }
         let submission = self.gpu.submit(encoder);
         self.staging.submitted(&submission);
         self.replays += 1;
         self.pending += 1;
         Ok(waited)
+    }
+
+    /// Copies what the update has to say into the history's row at the byte `row`.
+    fn record_update_results(&self, encoder: &mut wgpu::CommandEncoder, row: u64) {
+        let Some(update) = &self.update else { return };
+        let history = self.history.raw();
+        if let Some(control) = update.control() {
+            let at = row + offset_of!(Results, skipped) as u64;
+            encoder.copy_buffer_to_buffer(control.raw(), CONTROL_OFFSET, history, at, 8);
+        }
+        // A search that the host runs has not begun yet.
+        if let Some(search) = update.search().filter(|_| !update.is_searched_by_host()) {
+            // The plan's own result is that of the last trial.
+            let pairs = [
+                (SearchPlan::LOSS, offset_of!(Results, loss)),
+                (SearchPlan::CHOSEN, offset_of!(Results, step_factor)),
+            ];
+            for (from, to) in pairs {
+                encoder.copy_buffer_to_buffer(search.raw(), from, history, row + to as u64, 4);
+            }
+        }
+    }
+
+    /// Two neighbouring numbers of what a line search remembers, from the byte `at` on.
+    pub fn searched(&self, at: u64) -> Result<[f32; 2]> {
+        let bytes = self.gpu.read_buffer(self.search_buffer()?.raw(), at..at + 8)?;
+        Ok(bytemuck::pod_read_unaligned(&bytes))
+    }
+
+    /// Has the device make value and slope of the trial point at `factor`.
+    pub fn send_trial(&self, factor: f32) -> Result<()> {
+        self.gpu.write_buffer(self.search_buffer()?.raw(), SearchPlan::TRIAL, bytemuck::bytes_of(&factor))?;
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        if let Some(update) = &self.update {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            update.record_evaluation(&mut pass, self.trial.as_ref());
+        }
+        self.gpu.submit(encoder);
+        Ok(())
+    }
+
+    /// Ends the search of the step that was sent last: θ becomes the trial point unless `chosen` is 0, which is told in
+    /// its results, and the next search begins at `factor`.
+    pub fn end_search(&self, factor: f32, chosen: f32) -> Result<()> {
+        // The trial of the next step's first value is θ.
+        let told: [f32; 2] = [factor, 0.0];
+        self.gpu.write_buffer(
+            self.search_buffer()?.raw(),
+            SearchPlan::FACTOR,
+            bytemuck::cast_slice(&told),
+        )?;
+        let row = ((self.replays - 1) % HISTORY) * RECORD_BYTES;
+        let at = row + offset_of!(Results, step_factor) as u64;
+        self.gpu.write_buffer(self.history.raw(), at, bytemuck::bytes_of(&chosen))?;
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        let trial = self.update.as_ref().and_then(Updater::trial).filter(|_| chosen > 0.0);
+        for (from, to) in trial.into_iter().flatten().zip(&self.memory.theta) {
+            encoder.copy_buffer_to_buffer(from.raw(), 0, to.raw(), 0, to.bytes());
+        }
+        self.gpu.submit(encoder);
+        Ok(())
+    }
+
+    fn search_buffer(&self) -> Result<&Buffer> {
+        let buffer = self.update.as_ref().and_then(Updater::search);
+        buffer.ok_or_else(|| Error::shape("line search", "the plan has none"))
     }
 
     /// Whether the history must be fetched before another step, lest it is overwritten.
@@ -236,11 +322,7 @@ impl Engine {
     }
 
     /// Hands the results of every replay that have arrived to `take`, oldest first.
-    pub fn collect(
-        &mut self,
-        patience: Patience,
-        mut take: impl FnMut([f32; RESULTS as usize]),
-    ) -> Result<()> {
+    pub fn collect(&mut self, patience: Patience, mut take: impl FnMut(Results)) -> Result<()> {
         self.readback.collect(patience, |_, bytes| {
             bytes.chunks_exact(RECORD_BYTES as usize).for_each(|row| take(bytemuck::pod_read_unaligned(row)));
         })
@@ -262,30 +344,39 @@ impl Engine {
     /// that was restored and has done no step.
     pub fn refresh_readout(&self) -> Result<()> {
         let Some(update) = &self.update else { return Ok(()) };
-        let Some((_, launches)) = &update.readout else { return Ok(()) };
-        let scalars = update.optimizer.scalars(1, update.optimizer.learning_rate());
-        self.gpu.write_buffer(self.memory.uniforms.raw(), ALIGNMENT, bytemuck::cast_slice(&scalars))?;
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-        record(launches, &mut encoder.begin_compute_pass(&Default::default()));
-        self.gpu.submit(encoder);
+        if update.record_readout(&mut encoder, &self.memory.theta) {
+            let rate = update.plan().optimizers[0].learning_rate();
+            let scalars = update.plan().scalars(1, rate);
+            self.gpu.write_buffer(self.memory.uniforms.raw(), ALIGNMENT, bytemuck::cast_slice(&scalars))?;
+            self.gpu.submit(encoder);
+        }
         Ok(())
     }
 
     /// The shards of θ as steps use it.
-    pub fn theta(&self) -> &[Buffer] {
-        &self.memory.theta
+    pub fn theta(&self) -> Vec<&Buffer> {
+        self.memory.theta.iter().collect()
     }
 
     /// The shards of θ as the user reads it, as of the last [`Engine::refresh_readout`].
-    pub fn readout(&self) -> &[Buffer] {
-        let readout = self.update.as_ref().and_then(|update| update.readout.as_ref());
-        readout.map_or(&self.memory.theta, |(theta, _)| theta)
+    pub fn readout(&self) -> Vec<&Buffer> {
+        self.update.as_ref().and_then(Updater::readout).unwrap_or_else(|| self.theta())
     }
 
-    /// The optimizer's state vectors by name, each in the shards of θ.
-    pub fn state(&self) -> Vec<(&'static str, &[Buffer])> {
-        let Some(update) = &self.update else { return Vec::new() };
-        update.optimizer.state_slots().into_iter().zip(update.state.iter().map(Vec::as_slice)).collect()
+    /// Has the vectors that follow θ begin as θ.
+    pub fn start_shadows(&self) -> Result<()> {
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        if let Some(update) = &self.update {
+            update.record_start(&mut encoder, &self.memory.theta);
+        }
+        self.gpu.submit(encoder);
+        Ok(())
+    }
+
+    /// The optimizer.
+    pub fn update(&self) -> Option<&Updater> {
+        self.update.as_ref()
     }
 
     /// The whole result number `number` of a plan, waiting for it.
@@ -321,69 +412,4 @@ impl Engine {
 fn input<'a>(memory: &'a Memory, name: &str) -> Result<&'a Buffer> {
     let found = memory.inputs.get(name);
     found.ok_or_else(|| Error::shape("step", format!("the plan has no input `{name}`")))
-}
-
-impl Update {
-    fn new(gpu: &Gpu, kernels: &Kernels, memory: &Memory, optimizer: &Optimizer) -> Result<Self> {
-        let vector = || -> Result<Vec<Buffer>> {
-            let shards = memory.theta.iter();
-            shards.map(|shard| gpu.buffer("state", shard.bytes(), BufferUse::Storage)).collect()
-        };
-        let slots = optimizer.state_slots();
-        let state: Vec<Vec<Buffer>> = slots.iter().map(|_| vector()).collect::<Result<_>>()?;
-        let shards = memory.theta.len();
-        let params = gpu.buffer("uniforms", shards as u64 * ALIGNMENT, BufferUse::Uniform)?;
-        let mut grids = Vec::with_capacity(shards);
-        for (shard, theta) in memory.theta.iter().enumerate() {
-            let count = (theta.bytes() / 16) as usize;
-            let (groups, along_x) =
-                fold_groups(count.div_ceil(Optimizer::WORKGROUP_SIZE as usize), gpu.profile());
-            let words = [count as u32, along_x * Optimizer::WORKGROUP_SIZE];
-            gpu.write_buffer(params.raw(), shard as u64 * ALIGNMENT, bytemuck::cast_slice(&words))?;
-            grids.push(groups);
-        }
-        let launches =
-            |label: &str, wgsl: &str, vectors: &[&[Buffer]], writes_first: bool| -> Result<Vec<Launch>> {
-                let kinds = vector_kinds(vectors.len(), writes_first);
-                let kernel = kernels.compile(&KernelSource { label, wgsl, bindings: &kinds })?;
-                let launch = |(shard, &groups): (usize, &[u32; 2])| {
-                    let mut ranges = vec![
-                        part(&memory.uniforms, ALIGNMENT, 4 * Optimizer::SCALARS as u64),
-                        part(&params, shard as u64 * ALIGNMENT, 16),
-                    ];
-                    ranges
-                        .extend(vectors.iter().map(|vector| part(&vector[shard], 0, vector[shard].bytes())));
-                    let bind_group = gpu.bind_group(&kernel, label, &ranges)?;
-                    Ok(Launch { kernel: kernel.clone(), bind_group, groups })
-                };
-                grids.iter().enumerate().map(launch).collect()
-            };
-        let mut vectors: Vec<&[Buffer]> = vec![&memory.gradient, &memory.theta];
-        vectors.extend(state.iter().map(Vec::as_slice));
-        let name = optimizer.rule().name;
-        let updates = launches(name, &optimizer.wgsl(), &vectors, false)?;
-        let readout = match optimizer.readout_wgsl() {
-            None => None,
-            Some(wgsl) => {
-                let theta = vector()?;
-                let mut vectors: Vec<&[Buffer]> = vec![&theta, &memory.theta];
-                vectors.extend(state.iter().map(Vec::as_slice));
-                let launches = launches("readout", &wgsl, &vectors, true)?;
-                Some((theta, launches))
-            }
-        };
-        Ok(Update { optimizer: optimizer.clone(), state, launches: updates, readout, _params: params })
-    }
-}
-
-/// The bindings of the optimizer's kernels: two uniforms, then the vectors, of which the first is either all that
-/// is written (a read-out) or all that is only read (an update, of the gradient).
-fn vector_kinds(vectors: usize, writes_first: bool) -> Vec<BindingKind> {
-    let (first, others) = match writes_first {
-        true => (BindingKind::ReadWriteStorage, BindingKind::ReadStorage),
-        false => (BindingKind::ReadStorage, BindingKind::ReadWriteStorage),
-    };
-    let mut kinds = vec![BindingKind::Uniform, BindingKind::Uniform, first];
-    kinds.resize(2 + vectors, others);
-    kinds
 }

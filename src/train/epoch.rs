@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::evaluate::evaluate;
 use super::event::{EpochRecord, Event};
+use super::options::TrainOptions;
 use super::trainer::{EVALUATE, Trainer};
 use crate::Result;
 
@@ -23,6 +24,7 @@ impl Trainer {
         let epoch = self.progress.epoch + 1;
         let due = last || epoch.is_multiple_of(self.options().eval_every);
         self.record_epoch(epoch, rate, due)?;
+        self.observe(epoch);
         self.progress.epoch = epoch;
         self.progress.batch = 0;
         (self.progress.loss_sum, self.progress.loss_rows) = (0.0, 0);
@@ -45,6 +47,18 @@ impl Trainer {
         Ok(())
     }
 
+    /// Shows the schedule the loss that was just recorded. An evaluation that was due only because the run ended is
+    /// not shown: a longer run would not have made it.
+    fn observe(&mut self, epoch: u64) {
+        let (total, batches) = (self.total_steps(), self.batches_per_epoch());
+        let Trainer { model, progress, events, .. } = self;
+        let TrainOptions { schedule, eval_every, .. } = &model.options;
+        if let (Some(Event::Epoch(record)), true) = (events.back(), epoch.is_multiple_of(*eval_every)) {
+            let loss = record.test.map_or(record.train_loss, |test| test.loss);
+            schedule.observe(&mut progress.plateau, loss, progress.step, total, batches);
+        }
+    }
+
     fn epoch_rate(&self) -> f64 {
         self.epoch_began.1 as f64 / self.epoch_began.0.elapsed().as_secs_f64().max(1e-9)
     }
@@ -65,6 +79,7 @@ impl Trainer {
             epoch,
             step: self.progress.step,
             train_loss: self.progress.loss_sum / self.progress.loss_rows.max(1) as f64,
+            skipped: self.progress.skipped,
             test,
             samples_per_second,
             bound: self.clock.bound_since(&self.epoch_clock),

@@ -1,6 +1,6 @@
 //! A model on a whole data set, micro-batch by micro-batch.
 
-use super::engine::{Engine, StepInputs};
+use super::engine::{Engine, Results, StepInputs};
 use super::event::Evaluation;
 use super::program::{FEATURES, Feed, INDICES, TARGETS};
 use crate::Result;
@@ -56,7 +56,7 @@ pub(super) fn evaluate(
     let rows = dataset.rows() as f64;
     let (mut loss_sum, mut right) = (0.0, 0.0);
     let mut left = dataset.rows();
-    let mut add = |[mean, count]: [f32; 2]| {
+    let mut add = |Results { loss: mean, right: count, .. }: Results| {
         let rows = left.min(batch);
         loss_sum += f64::from(mean) * rows as f64;
         right += f64::from(count);

@@ -41,10 +41,13 @@ pub struct StepRecord {
     pub step: u64,
     /// The epoch that it belongs to, from 1.
     pub epoch: u64,
-    /// The loss of its minibatch, before the update.
+    /// The loss of its minibatch, before the update; where the step was skipped, it may be no number.
     pub loss: f64,
     /// The learning rate that it used.
     pub lr: f64,
+    /// The norm of its gradient before it was clipped, where that is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_norm: Option<f32>,
 }
 
 /// One pass over the training set.
@@ -57,6 +60,8 @@ pub struct EpochRecord {
     pub step: u64,
     /// The mean of the losses of its rows, each before the update that it took part in.
     pub train_loss: f64,
+    /// Steps since the start of the run that changed nothing because their gradient was not finite.
+    pub skipped: u64,
     /// The test set, where there is one and it was this epoch's turn.
     pub test: Option<Evaluation>,
     /// Training rows a second, evaluation not counted.

@@ -191,7 +191,8 @@ impl MemoryModel {
     fn help(&self, rows: usize, bytes: &ByteCounts) -> String {
         let advice = [
             (self.options.resident == Choice::Yes, "--resident no (rows are then uploaded)"),
-            (rows > 1, "a smaller --micro-batch"),
+            (rows > 1 && self.options.search.is_none(), "a smaller --micro-batch"),
+            (rows > 1 && self.options.search.is_some(), "a smaller --batch (a line search takes it at once)"),
             (self.options.recompute == Choice::No, "--recompute auto"),
             (bytes.state > 0, "an optimizer that keeps less (sgd keeps nothing)"),
             (true, "a smaller model"),

@@ -17,6 +17,8 @@ const REPORTED_TENSORS: usize = 8;
 pub(super) struct Layout {
     /// The training step, and the evaluation where there is a test set.
     pub plans: Vec<Plan>,
+    /// The forward pass of a line search.
+    pub trial: Option<Plan>,
     pub needs: Needs,
     /// Bytes that a step uploads at most.
     pub upload_bytes: u64,
@@ -39,7 +41,7 @@ impl MemoryModel {
     /// Lays a run out within `budget` bytes, on the adapter that is called `adapter`.
     pub(super) fn lay_out(&self, budget: u64, adapter: &str) -> Result<Layout> {
         let fitted = self.fit(budget)?;
-        let Sized { plans, needs, bytes, upload_bytes } =
+        let Sized { plans, trial, needs, bytes, upload_bytes } =
             self.size(&fitted.way, fitted.micro_batch, fitted.gradients(), budget)?;
         let report = PlanReport {
             micro_batch: fitted.micro_batch,
@@ -62,7 +64,7 @@ impl MemoryModel {
                 .collect(),
         };
         let (train_feed, test_feed) = (fitted.way.train_feed, fitted.way.test_feed);
-        Ok(Layout { plans, needs, upload_bytes, train_feed, test_feed, report })
+        Ok(Layout { plans, trial, needs, upload_bytes, train_feed, test_feed, report })
     }
 
     /// What one more row costs: the slope between this micro-batch and twice it, or half of it where that cannot be

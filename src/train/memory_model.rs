@@ -4,6 +4,7 @@
 use super::engine::needs;
 use super::evaluate::EVALUATION_ROWS;
 use super::layout::upload_bytes;
+use super::line_search::LineSearch;
 use super::options::TrainOptions;
 use super::program::{Feed, Recipe};
 use crate::Result;
@@ -11,7 +12,8 @@ use crate::data::{Schema, Split};
 use crate::gpu::Profile;
 use crate::graph::ParameterInfo;
 use crate::nn::Loss;
-use crate::plan::cost::{accumulation_seconds, update_seconds};
+use crate::optim::UpdatePlan;
+use crate::plan::cost::accumulation_seconds;
 use crate::plan::memory::{ByteCounts, Needs};
 use crate::plan::recompute::variants;
 use crate::plan::{Blueprint, Gradients, Plan, Program};
@@ -36,6 +38,8 @@ pub struct MemoryModel {
     test_rows: Option<usize>,
     /// Rows uploaded for every step and nothing made again: what all other ways are measured against.
     streamed: Way,
+    /// The optimizer's part of a step, the same in every way.
+    pub(super) update: UpdatePlan,
 }
 
 /// One way to lay out a run: where its rows are, and what is made again.
@@ -48,12 +52,16 @@ pub(super) struct Way {
     pub recomputed: usize,
     training: Blueprint,
     evaluation: Option<Blueprint>,
+    /// The forward pass at the trial points of a line search.
+    trial: Option<Blueprint>,
 }
 
 /// A way planned for one micro-batch.
 pub(super) struct Sized {
     /// The training step, and the evaluation where there is a test set.
     pub plans: Vec<Plan>,
+    /// The forward pass of a line search.
+    pub trial: Option<Plan>,
     pub needs: Needs,
     pub bytes: ByteCounts,
     /// Bytes that a step uploads at most.
@@ -69,16 +77,36 @@ impl MemoryModel {
         options.check()?;
         let schema = data.train.schema().clone();
         let loss = Loss::for_task(options.loss, &schema)?;
-        let recipe = Recipe { model: &options.model, schema: &schema, loss };
+        let recipe = Recipe {
+            model: &options.model,
+            schema: &schema,
+            loss,
+            update: Some((&options.optimizer, &options.modifiers)),
+        };
         let evaluated = data.test.is_some();
-        let streamed = Way::new(&recipe, profile, Feed::Streamed, evaluated.then_some(Feed::Streamed))?;
+        let test_feed = evaluated.then_some(Feed::Streamed);
+        let streamed = Way::new(&recipe, profile, Feed::Streamed, test_feed, options.search)?;
+        let TrainOptions { optimizer, modifiers, .. } = options;
+        let (parameters, theta) = (streamed.program.graph.parameters(), streamed.training.theta());
+        let update = match options.search {
+            Some(LineSearch::Batched { trials }) => {
+                UpdatePlan::searching(optimizer, modifiers, trials, parameters, theta, profile)?
+            }
+            Some(LineSearch::Backtracking | LineSearch::StrongWolfe) => {
+                UpdatePlan::searched_by_host(optimizer, modifiers, parameters, theta, profile)?
+            }
+            None => UpdatePlan::new(optimizer, modifiers, parameters, theta, profile)?,
+        };
+        let mut options = options.clone();
+        options.whole_batches();
         Ok(MemoryModel {
             profile: profile.clone(),
-            options: options.clone(),
+            options,
             rows: data.train.rows(),
             loss,
             test_rows: data.test.as_ref().map(|test| test.rows()),
             streamed,
+            update,
             schema,
         })
     }
@@ -105,10 +133,15 @@ impl MemoryModel {
         if !resident {
             return Ok(self.streamed.clone());
         }
-        let recipe = Recipe { model: &self.options.model, schema: &self.schema, loss: self.loss };
+        let recipe = Recipe {
+            model: &self.options.model,
+            schema: &self.schema,
+            loss: self.loss,
+            update: Some((&self.options.optimizer, &self.options.modifiers)),
+        };
         let feed = |part, rows| Feed::Resident { part, rows };
         let test = self.test_rows.map(|rows| feed("test", rows));
-        Way::new(&recipe, &self.profile, feed("train", self.rows), test)
+        Way::new(&recipe, &self.profile, feed("train", self.rows), test, self.options.search)
     }
 
     /// `plain` with less and less kept from the forward pass.
@@ -139,14 +172,15 @@ impl MemoryModel {
                 Blueprint::new(&way.program, &self.profile, Gradients::Accumulate)?.plan(micro_batch)?
             }
         };
+        let trial = way.trial.as_ref().map(|trial| trial.plan(micro_batch)).transpose()?;
         let (Some(evaluation), Some(test_rows)) = (&way.evaluation, self.test_rows) else {
-            return Ok(self.counted(way, vec![training]));
+            return Ok(self.counted(way, vec![training], trial));
         };
         let mut rows = evaluation_rows(micro_batch, test_rows);
         loop {
             let planned = evaluation.plan(rows);
             if rows == 1 || planned.is_ok() {
-                let sized = self.counted(way, vec![training.clone(), planned?]);
+                let sized = self.counted(way, vec![training.clone(), planned?], trial.clone());
                 if rows == 1 || sized.bytes.total <= budget {
                     return Ok(sized);
                 }
@@ -155,20 +189,19 @@ impl MemoryModel {
         }
     }
 
-    fn counted(&self, way: &Way, plans: Vec<Plan>) -> Sized {
+    fn counted(&self, way: &Way, plans: Vec<Plan>, trial: Option<Plan>) -> Sized {
         let upload_bytes = plans.iter().map(|plan| upload_bytes(plan, &way.train_feed)).max().unwrap_or(0);
-        let needs = needs(&plans.iter().collect::<Vec<_>>(), Some(&self.options.optimizer), upload_bytes);
-        Sized { bytes: needs.bytes(), plans, needs, upload_bytes }
+        let needs = needs(&plans.iter().chain(&trial).collect::<Vec<_>>(), Some(&self.update), upload_bytes);
+        Sized { bytes: needs.bytes(), plans, trial, needs, upload_bytes }
     }
 
     /// About how long an update takes whose batch is done in `parts` replays of `plan`.
     pub(super) fn seconds(&self, plan: &Plan, parts: usize) -> f64 {
         let class = self.profile.class;
         let theta: u64 = plan.theta.shards.iter().map(|floats| 4 * *floats as u64).sum();
-        let state_vectors = self.options.optimizer.state_slots().len();
         parts as f64 * plan.seconds(class)
             + (parts - 1) as f64 * accumulation_seconds(theta, class)
-            + update_seconds(theta, state_vectors, class)
+            + self.update.seconds(class)
     }
 
     /// The training step alone for a micro-batch.
@@ -178,8 +211,21 @@ impl MemoryModel {
 }
 
 impl Way {
-    fn new(recipe: &Recipe, profile: &Profile, train_feed: Feed, test_feed: Option<Feed>) -> Result<Self> {
+    fn new(
+        recipe: &Recipe,
+        profile: &Profile,
+        train_feed: Feed,
+        test_feed: Option<Feed>,
+        search: Option<LineSearch>,
+    ) -> Result<Self> {
         let program = recipe.training(&train_feed)?;
+        let trial = match search {
+            None => None,
+            // It looks at slopes.
+            Some(LineSearch::StrongWolfe) => Some(program.clone()),
+            Some(LineSearch::Batched { .. } | LineSearch::Backtracking) => Some(Recipe::trial(&program)),
+        };
+        let trial = trial.map(|trial| Blueprint::new(&trial, profile, Gradients::Overwrite));
         let evaluation = match &test_feed {
             Some(feed) => Some(Blueprint::new(&recipe.evaluation(feed)?, profile, Gradients::Overwrite)?),
             None => None,
@@ -191,6 +237,7 @@ impl Way {
             test_feed: test_feed.unwrap_or(Feed::Streamed),
             recomputed: 0,
             evaluation,
+            trial: trial.transpose()?,
         })
     }
 

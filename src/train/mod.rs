@@ -5,12 +5,16 @@ mod engine;
 mod epoch;
 mod evaluate;
 mod event;
+mod find_rate;
 mod fit;
 mod layout;
+mod line_search;
 mod memory_model;
 mod options;
 mod predictor;
 mod program;
+mod replays;
+mod search;
 mod session;
 mod state;
 mod tensors;
@@ -18,8 +22,10 @@ mod trainer;
 
 pub use clock::Bound;
 pub use event::{EpochRecord, Evaluation, Event, LimitedBy, PlanReport, Replan, StepRecord, TensorBytes};
+pub use find_rate::{RangeTest, RateCurve, RatePoint, RateRange};
 #[cfg(feature = "cli")]
 pub(crate) use fit::powers_up_to;
+pub use line_search::LineSearch;
 pub use memory_model::MemoryModel;
 pub use options::{BatchSize, Choice, Length, TrainOptions};
 pub use predictor::{Predictions, Predictor};

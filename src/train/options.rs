@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::line_search::LineSearch;
 use crate::error::did_you_mean;
 use crate::nn::{Loss, ModelSpec};
-use crate::optim::Optimizer;
+use crate::optim::{Modifiers, Optimizer, Schedule};
 use crate::{Error, Result};
 
 /// How long to train.
@@ -15,6 +16,16 @@ pub enum Length {
     Epochs(u64),
     /// So many optimizer updates.
     Steps(u64),
+}
+
+impl Length {
+    /// As optimizer updates, `steps_per_epoch` of them in a pass over the training set.
+    pub(crate) fn steps(self, steps_per_epoch: u64) -> u64 {
+        match self {
+            Length::Epochs(epochs) => epochs.saturating_mul(steps_per_epoch),
+            Length::Steps(steps) => steps,
+        }
+    }
 }
 
 /// Something that is done, not done, or done where it pays.
@@ -89,6 +100,13 @@ pub struct TrainOptions {
     pub loss: Option<Loss>,
     /// The update rule and its hyper-parameters.
     pub optimizer: Optimizer,
+    /// What goes with the rule in the same pass.
+    pub modifiers: Modifiers,
+    /// How the learning rate goes, as factors of the optimizer's own.
+    pub schedule: Schedule,
+    /// How each step's size is searched for; none where it is the optimizer's learning rate by the schedule. That is then
+    /// where the first search begins.
+    pub search: Option<LineSearch>,
     /// Rows that one update averages over, kept exactly, whatever fits at once.
     pub batch: BatchSize,
     /// Rows that are computed at once; a batch of more is done in parts whose gradients add up.
@@ -114,6 +132,9 @@ impl TrainOptions {
             model,
             loss: None,
             optimizer,
+            modifiers: Modifiers::default(),
+            schedule: Schedule::default(),
+            search: None,
             batch: BatchSize::Rows(128),
             micro_batch: BatchSize::Auto,
             recompute: Choice::Auto,
@@ -122,6 +143,13 @@ impl TrainOptions {
             eval_every: 1,
             log_every: 0,
             resident: Choice::Auto,
+        }
+    }
+
+    /// A search looks at whole batches, also where memory runs out.
+    pub(super) fn whole_batches(&mut self) {
+        if self.search.is_some() {
+            self.micro_batch = self.batch;
         }
     }
 
@@ -140,6 +168,7 @@ impl TrainOptions {
         if let Some((name, _)) = at_least_1.iter().find(|(_, value)| *value == 0) {
             return Err(Error::setting(name, "must be at least 1, not 0"));
         }
+        self.search.map_or(Ok(()), |search| search.check(self))?;
         match (self.batch, self.micro_batch) {
             (BatchSize::Rows(batch), BatchSize::Rows(part)) if part > batch => {
                 let message =

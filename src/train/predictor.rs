@@ -95,15 +95,15 @@ impl Predictor {
     }
 
     fn recipe(&self) -> Recipe<'_> {
-        Recipe { model: &self.model, schema: &self.schema, loss: self.loss }
+        Recipe { model: &self.model, schema: &self.schema, loss: self.loss, update: None }
     }
 
     /// The program on the device with the parameters in place.
     fn engine(&self, program: &Program, data: &Dataset) -> Result<Engine> {
         let (plan, needs, upload) = self.lay_out(program, evaluation_rows(1, data.rows()))?;
-        let engine = Engine::new(&self.gpu, vec![plan], &needs, None, upload)?;
+        let engine = Engine::new(&self.gpu, vec![plan], None, &needs, None, upload)?;
         let infos = program.graph.parameters();
-        write_vector(&self.gpu, &engine.plan(0).theta, infos, engine.theta(), &self.parameters)?;
+        write_vector(&self.gpu, &engine.plan(0).theta, infos, &engine.theta(), &self.parameters)?;
         Ok(engine)
     }
 

@@ -4,6 +4,7 @@ use crate::Result;
 use crate::data::{Encoding, Schema, Task};
 use crate::graph::{Dim, Element, Graph, Shape, TensorType, Var};
 use crate::nn::{Loss, Mode, ModelSpec};
+use crate::optim::{Grouping, Modifiers, Optimizer};
 use crate::plan::{Destination, Program};
 
 /// Names of input slots.
@@ -30,6 +31,8 @@ pub(super) struct Recipe<'a> {
     pub model: &'a ModelSpec,
     pub schema: &'a Schema,
     pub loss: Loss,
+    /// What updates the parameters, which decides how they lie; nothing does in a model at work.
+    pub update: Option<(&'a Optimizer, &'a Modifiers)>,
 }
 
 impl Recipe<'_> {
@@ -39,11 +42,18 @@ impl Recipe<'_> {
         let (outputs, targets) = self.outputs(&mut graph, feed, Mode::Train)?;
         let targets = self.targets(&mut graph, targets)?;
         let loss = self.loss.build(&mut graph, outputs, targets)?;
+        self.group(&mut graph)?;
         let parameters = graph.parameter_vars().to_vec();
         let gradients = graph.gradient(loss, &parameters)?;
         let gradients = gradients.into_iter().enumerate().map(|(i, var)| (var, Destination::Gradient(i)));
         let outputs = [(loss, Destination::Result(0))].into_iter().chain(gradients).collect();
         Ok(Program { graph, outputs })
+    }
+
+    /// The loss of a training step alone.
+    pub fn trial(training: &Program) -> Program {
+        let loss = training.outputs.iter().filter(|(_, place)| *place == Destination::Result(0));
+        Program { graph: training.graph.clone(), outputs: loss.copied().collect() }
     }
 
     /// Loss (result 0) and, for classes, the number of rows that are right (result 1).
@@ -52,6 +62,7 @@ impl Recipe<'_> {
         let (outputs, targets) = self.outputs(&mut graph, feed, Mode::Evaluate)?;
         let targets = self.targets(&mut graph, targets)?;
         let loss = self.loss.build(&mut graph, outputs, targets)?;
+        self.group(&mut graph)?;
         let mut results = vec![(loss, Destination::Result(0))];
         if self.loss == Loss::CrossEntropy {
             let guesses = graph.argmax(outputs)?;
@@ -71,6 +82,15 @@ impl Recipe<'_> {
             outputs = graph.softmax(outputs)?;
         }
         Ok(Program { graph, outputs: vec![(outputs, Destination::Result(0))] })
+    }
+
+    /// Puts the parameters in the optimizer's groups.
+    fn group(&self, graph: &mut Graph) -> Result<()> {
+        if let Some((optimizer, modifiers)) = self.update {
+            let grouping = Grouping::new(optimizer, modifiers, graph.parameters())?;
+            graph.set_groups(&grouping.of);
+        }
+        Ok(())
     }
 
     fn outputs(&self, graph: &mut Graph, feed: &Feed, mode: Mode) -> Result<(Var, Var)> {

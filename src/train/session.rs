@@ -70,8 +70,8 @@ impl Session {
     }
 
     fn allocate(gpu: &Gpu, model: &MemoryModel, data: &Split, layout: Layout) -> Result<Self> {
-        let Layout { plans, needs, upload_bytes, train_feed, test_feed, report } = layout;
-        let engine = Engine::new(gpu, plans, &needs, Some(&model.options.optimizer), upload_bytes)?;
+        let Layout { plans, trial, needs, upload_bytes, train_feed, test_feed, report } = layout;
+        let engine = Engine::new(gpu, plans, trial, &needs, Some(model.update.clone()), upload_bytes)?;
         for (feed, dataset) in [(&train_feed, Some(&data.train)), (&test_feed, data.test.as_ref())] {
             if let (Feed::Resident { part, .. }, Some(dataset)) = (feed, dataset) {
                 fill_resident(&engine, part, dataset)?;
@@ -85,6 +85,7 @@ impl MemoryModel {
     /// Forgets what was asked for of the layout that memory does not allow any more.
     fn take_what_fits(&mut self) {
         self.options.micro_batch = BatchSize::Auto;
+        self.options.whole_batches();
         if self.options.resident == Choice::Yes {
             self.options.resident = Choice::Auto;
         }

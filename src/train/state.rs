@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use super::event::Event;
 use super::options::TrainOptions;
-use super::tensors::{NamedTensor, Snapshot, check, read_vector, write_vector};
-use super::trainer::{Progress, TRAIN, Trainer};
-use crate::data::Dataset;
+use super::replays::Progress;
+use super::tensors::{
+    NamedTensor, Snapshot, check, check_state, read_state, read_step_factor, read_vector, write_state,
+    write_step_factor, write_vector,
+};
+use super::trainer::{TRAIN, Trainer};
+use crate::data::{Dataset, batches_per_epoch};
 use crate::nn::Loss;
 use crate::{Error, Result};
 
@@ -22,10 +26,21 @@ pub(super) fn origin(
 ) -> Result<BTreeMap<String, String>> {
     let optimizer = serde_json::to_string(&options.optimizer)
         .map_err(|error| Error::setting("optimizer", error.to_string()))?;
+    let modifiers = serde_json::to_string(&options.modifiers)
+        .map_err(|error| Error::setting("modifiers", error.to_string()))?;
+    let mut schedule = options.schedule.to_string();
+    if options.schedule.depends_on_length() {
+        let steps = options.length.steps(batches_per_epoch(train.rows(), batch) as u64);
+        schedule += &format!(" over {steps} steps");
+    }
+    let search = options.search.map_or("none".to_owned(), |search| search.to_string());
     let origin = [
         ("model", options.model.to_string()),
         ("loss", loss.to_string()),
         ("optimizer", optimizer),
+        ("modifiers", modifiers),
+        ("schedule", schedule),
+        ("line search", search),
         ("batch", batch.to_string()),
         ("seed", options.seed.to_string()),
         (DATA, format!("{:08x}", train.digest()?)),
@@ -34,8 +49,9 @@ pub(super) fn origin(
 }
 
 impl Trainer {
-    /// What decides the numbers of this run besides its steps, by name: model, loss, optimizer, batch, seed, and a
-    /// digest of the rows. A snapshot of another origin is of another run, though it may fit.
+    /// What decides the numbers of this run besides its steps, by name: model, loss, optimizer and what goes with
+    /// it, schedule (with the steps, where it depends on them), batch, seed, and a digest of the rows. A snapshot of
+    /// another origin is of another run, though it may fit.
     pub fn origin(&self) -> &BTreeMap<String, String> {
         &self.origin
     }
@@ -55,10 +71,11 @@ impl Trainer {
         let engine = self.session.engine()?;
         let read =
             |shards| read_vector(&self.gpu, &engine.plan(TRAIN).theta, self.model.parameters(), shards);
-        let theta = read(engine.theta())?;
-        let state = engine.state().into_iter();
-        let state: Vec<(String, Vec<NamedTensor>)> =
-            state.map(|(slot, shards)| Ok((slot.to_owned(), read(shards)?))).collect::<Result<_>>()?;
+        let theta = read(&engine.theta())?;
+        let state = match engine.update() {
+            Some(update) => read_state(&self.gpu, update, self.model.parameters())?,
+            None => Vec::new(),
+        };
         let vectors = state.iter().map(|(slot, tensors)| (slot.as_str(), tensors));
         for (what, tensors) in [("parameter", &theta)].into_iter().chain(vectors) {
             if tensors.iter().any(|tensor| tensor.values.iter().any(|value| !value.is_finite())) {
@@ -66,9 +83,25 @@ impl Trainer {
                 return Err(self.diverged(&format!("a {what} is not finite after step {step}")));
             }
         }
-        let Progress { step, epoch, batch, loss_sum, loss_rows, .. } = self.progress;
+        let update = engine.update();
+        let step_factor = update.map_or(Ok(None), |update| read_step_factor(&self.gpu, update))?;
+        let Progress { step, epoch, batch, loss_sum, loss_rows, skipped, skipped_first, plateau, .. } =
+            self.progress;
         let origin = self.origin.clone();
-        Ok(Snapshot { step, epoch, batch, loss_sum, loss_rows, theta, state, origin })
+        Ok(Snapshot {
+            step,
+            epoch,
+            batch,
+            loss_sum,
+            loss_rows,
+            skipped,
+            skipped_first,
+            plateau,
+            step_factor,
+            theta,
+            state,
+            origin,
+        })
     }
 
     /// Goes on from a snapshot of a run with the same options.
@@ -77,12 +110,6 @@ impl Trainer {
     /// [`Error::Shape`] where it is of another model, optimizer, batch or number of rows; the trainer is then as it
     /// was.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
-        let slots: Vec<&str> = self.session.engine()?.state().iter().map(|(slot, _)| *slot).collect();
-        let found: Vec<&str> = snapshot.state.iter().map(|(slot, _)| slot.as_str()).collect();
-        if slots != found {
-            let message = format!("the optimizer keeps {slots:?}, and {found:?} are given");
-            return Err(Error::shape("loading the optimizer's state", message));
-        }
         let Snapshot { step, epoch, batch, .. } = *snapshot;
         let batches = self.batches_per_epoch();
         if epoch.checked_mul(batches).and_then(|steps| steps.checked_add(batch)) != Some(step) {
@@ -90,13 +117,26 @@ impl Trainer {
                 format!("{step} steps are not {epoch} epochs of {batches} batches and {batch} more");
             return Err(Error::shape("loading a snapshot", message));
         }
-        for tensors in snapshot.state.iter().map(|(_, tensors)| tensors).chain([&snapshot.theta]) {
-            check(self.model.parameters(), tensors)?;
+        check(self.model.parameters(), &snapshot.theta)?;
+        if let Some(update) = self.session.engine()?.update() {
+            check_state(update, self.model.parameters(), &snapshot.state)?;
         }
         self.settle()?;
         self.put_state(snapshot)?;
-        let Snapshot { step, epoch, batch, loss_sum, loss_rows, .. } = *snapshot;
-        self.progress = Progress { step, epoch, batch, loss_sum, loss_rows, ..Progress::default() };
+        let Snapshot { step, epoch, batch, loss_sum, loss_rows, skipped, skipped_first, plateau, .. } =
+            *snapshot;
+        self.progress = Progress {
+            step,
+            epoch,
+            batch,
+            loss_sum,
+            loss_rows,
+            skipped,
+            skipped_first,
+            begun: step > skipped_first,
+            plateau,
+            ..Progress::default()
+        };
         self.stream = None;
         // What was said of the memory still holds.
         self.events.retain(|event| matches!(event, Event::Replanned(_)));
@@ -109,11 +149,10 @@ impl Trainer {
         let engine = self.session.engine()?;
         let (layout, parameters) = (&engine.plan(TRAIN).theta, self.model.parameters());
         let write = |shards, tensors| write_vector(&self.gpu, layout, parameters, shards, tensors);
-        write(engine.theta(), &snapshot.theta)?;
-        for ((_, shards), (_, tensors)) in engine.state().into_iter().zip(&snapshot.state) {
-            write(shards, tensors)?;
-        }
-        Ok(())
+        write(&engine.theta(), &snapshot.theta)?;
+        let Some(update) = engine.update() else { return Ok(()) };
+        write_step_factor(&self.gpu, update, snapshot.step_factor)?;
+        write_state(&self.gpu, update, &snapshot.state)
     }
 
     /// θ at the start, drawn from the seed.
@@ -130,7 +169,8 @@ impl Trainer {
             })
             .collect();
         let engine = self.session.engine()?;
-        write_vector(&self.gpu, &engine.plan(TRAIN).theta, parameters, engine.theta(), &initial)
+        write_vector(&self.gpu, &engine.plan(TRAIN).theta, parameters, &engine.theta(), &initial)?;
+        engine.start_shadows()
     }
 
     /// θ as the user reads it, by name. Waits for the steps under way.
@@ -138,6 +178,6 @@ impl Trainer {
         self.settle()?;
         let engine = self.session.engine()?;
         engine.refresh_readout()?;
-        read_vector(&self.gpu, &engine.plan(TRAIN).theta, self.model.parameters(), engine.readout())
+        read_vector(&self.gpu, &engine.plan(TRAIN).theta, self.model.parameters(), &engine.readout())
     }
 }

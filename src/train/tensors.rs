@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::data::{Dataset, Schema};
 use crate::gpu::{Buffer, Gpu};
 use crate::graph::ParameterInfo;
-use crate::plan::ThetaLayout;
+use crate::optim::{PlateauState, SearchPlan, StateTensor, Updater};
+use crate::plan::{Piece, ThetaLayout};
 use crate::{Error, Result};
 
 /// A tensor on the host: rows outermost, as in the model's file.
@@ -32,9 +33,17 @@ pub struct Snapshot {
     pub loss_sum: f64,
     /// Those rows.
     pub loss_rows: u64,
+    /// Steps that changed nothing because their gradient was not finite.
+    pub skipped: u64,
+    /// How many of them came before the first that changed something, from which the rule counts its steps.
+    pub skipped_first: u64,
+    /// What a schedule's `plateau` remembers.
+    pub plateau: PlateauState,
+    /// The last step size that a line search chose, as a factor of the learning rate; the next search begins there.
+    pub step_factor: Option<f32>,
     /// θ as steps use it.
     pub theta: Vec<NamedTensor>,
-    /// The optimizer's state vectors by name.
+    /// The optimizer's state vectors by name: of each what it keeps of the parameters that it updates.
     pub state: Vec<(String, Vec<NamedTensor>)>,
     /// What decided these numbers besides the steps; see [`Trainer::origin`](crate::Trainer::origin).
     pub origin: BTreeMap<String, String>,
@@ -45,15 +54,12 @@ pub(super) fn read_vector(
     gpu: &Gpu,
     layout: &ThetaLayout,
     parameters: &[ParameterInfo],
-    shards: &[Buffer],
+    shards: &[&Buffer],
 ) -> Result<Vec<NamedTensor>> {
-    let read = |(info, pieces): (&ParameterInfo, &Vec<crate::plan::Piece>)| {
+    let read = |(info, pieces): (&ParameterInfo, &Vec<Piece>)| {
         let mut values: Vec<f32> = Vec::with_capacity(info.elements());
         for piece in pieces {
-            let start = 4 * piece.offset as u64;
-            let bytes =
-                gpu.read_buffer(shards[piece.shard].raw(), start..start + 4 * piece.elements as u64)?;
-            values.extend(bytemuck::pod_collect_to_vec::<u8, f32>(&bytes));
+            read_floats(gpu, shards[piece.shard], piece.offset, piece.elements, &mut values)?;
         }
         Ok(NamedTensor { name: info.name.clone(), shape: info.shape.clone(), values })
     };
@@ -68,17 +74,118 @@ pub(super) fn write_vector(
     gpu: &Gpu,
     layout: &ThetaLayout,
     parameters: &[ParameterInfo],
-    shards: &[Buffer],
+    shards: &[&Buffer],
     tensors: &[NamedTensor],
 ) -> Result<()> {
     check(parameters, tensors)?;
     for (tensor, pieces) in tensors.iter().zip(&layout.pieces) {
         for piece in pieces {
             let values = &tensor.values[piece.start..piece.start + piece.elements];
-            let bytes = bytemuck::cast_slice(values);
-            gpu.write_buffer(shards[piece.shard].raw(), 4 * piece.offset as u64, bytes)?;
+            gpu.write_buffer(
+                shards[piece.shard].raw(),
+                4 * piece.offset as u64,
+                bytemuck::cast_slice(values),
+            )?;
         }
     }
+    Ok(())
+}
+
+/// The optimizer's state vectors by name.
+pub(super) fn read_state(
+    gpu: &Gpu,
+    update: &Updater,
+    parameters: &[ParameterInfo],
+) -> Result<Vec<(String, Vec<NamedTensor>)>> {
+    let read = |tensor: &StateTensor| {
+        let mut values = Vec::with_capacity(tensor.shape.iter().product());
+        for piece in &tensor.pieces {
+            read_floats(gpu, update.buffer(piece.buffer), piece.offset, piece.elements, &mut values)?;
+        }
+        Ok(NamedTensor {
+            name: parameters[tensor.parameter].name.clone(),
+            shape: tensor.shape.clone(),
+            values,
+        })
+    };
+    let vectors = update.state().iter().map(|vector| {
+        let tensors = vector.tensors.iter().map(read).collect::<Result<_>>()?;
+        Ok((vector.slot.to_owned(), tensors))
+    });
+    vectors.collect()
+}
+
+/// The step size around which the next line search looks.
+pub(super) fn read_step_factor(gpu: &Gpu, update: &Updater) -> Result<Option<f32>> {
+    let Some(search) = update.search() else { return Ok(None) };
+    let bytes = gpu.read_buffer(search.raw(), SearchPlan::FACTOR..SearchPlan::FACTOR + 4)?;
+    Ok(Some(bytemuck::pod_read_unaligned(&bytes)))
+}
+
+/// Has the next line search look around `factor`.
+pub(super) fn write_step_factor(gpu: &Gpu, update: &Updater, factor: Option<f32>) -> Result<()> {
+    match (update.search(), factor) {
+        (Some(search), Some(factor)) => {
+            gpu.write_buffer(search.raw(), SearchPlan::FACTOR, bytemuck::bytes_of(&factor))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes state vectors that [`check_state`] accepts.
+pub(super) fn write_state(gpu: &Gpu, update: &Updater, state: &[(String, Vec<NamedTensor>)]) -> Result<()> {
+    for (vector, (_, tensors)) in update.state().iter().zip(state) {
+        for (place, tensor) in vector.tensors.iter().zip(tensors) {
+            let mut values = tensor.values.as_slice();
+            for piece in &place.pieces {
+                let (these, rest) = values.split_at(piece.elements);
+                let buffer = update.buffer(piece.buffer).raw();
+                gpu.write_buffer(buffer, 4 * piece.offset as u64, bytemuck::cast_slice(these))?;
+                values = rest;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether `state` is what the optimizer keeps.
+///
+/// # Errors
+/// [`Error::Shape`] where it is not.
+pub(super) fn check_state(
+    update: &Updater,
+    parameters: &[ParameterInfo],
+    state: &[(String, Vec<NamedTensor>)],
+) -> Result<()> {
+    let slots: Vec<&str> = update.state().iter().map(|vector| vector.slot).collect();
+    let found: Vec<&str> = state.iter().map(|(slot, _)| slot.as_str()).collect();
+    if slots != found {
+        let message = format!("the optimizer keeps {slots:?}, and {found:?} are given");
+        return Err(Error::shape("loading the optimizer's state", message));
+    }
+    for (vector, (slot, tensors)) in update.state().iter().zip(state) {
+        let wanted = vector.tensors.iter().map(|tensor| (&parameters[tensor.parameter].name, &tensor.shape));
+        let found = tensors.iter().map(|tensor| (&tensor.name, &tensor.shape));
+        let whole = |tensor: &NamedTensor| tensor.values.len() == tensor.shape.iter().product::<usize>();
+        if !wanted.eq(found) || !tensors.iter().all(whole) {
+            let message = format!("`{slot}` is not that of this model's parameters");
+            return Err(Error::shape("loading the optimizer's state", message));
+        }
+    }
+    Ok(())
+}
+
+/// Floats of a buffer from `offset` on, put behind `values`.
+fn read_floats(
+    gpu: &Gpu,
+    buffer: &Buffer,
+    offset: usize,
+    floats: usize,
+    values: &mut Vec<f32>,
+) -> Result<()> {
+    let start = 4 * offset as u64;
+    let bytes = gpu.read_buffer(buffer.raw(), start..start + 4 * floats as u64)?;
+    values.extend(bytemuck::pod_collect_to_vec::<u8, f32>(&bytes));
     Ok(())
 }
 

@@ -5,18 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::clock::{Bound, Clock};
-use super::engine::{Engine, StepInputs};
-use super::evaluate::{contents, uploads};
-use super::event::{Event, PlanReport, StepRecord};
+use super::engine::Engine;
+use super::event::{Event, PlanReport};
 use super::memory_model::MemoryModel;
-use super::options::{Length, TrainOptions};
+use super::options::TrainOptions;
 use super::program::Feed;
+use super::replays::{Progress, Sent};
 use super::state::origin;
 use super::tensors::{Snapshot, check_rows};
-use crate::data::{Order, Position, Split, Stream, StreamOptions, batches_per_epoch};
+use crate::data::{Split, Stream, batches_per_epoch};
 use crate::gpu::{Gpu, Patience};
 use crate::nn::Loss;
-use crate::plan::{MemoryMap, StepUniform};
+use crate::plan::MemoryMap;
 use crate::{Error, Result};
 
 /// The plans of a run, in their order in the engine.
@@ -50,50 +50,27 @@ pub struct Trainer {
 /// A run as it is laid out on the device; another takes its place where memory runs out.
 pub(super) struct Session {
     /// None once memory ran out for good.
-    engine: Option<Engine>,
+    pub(super) engine: Option<Engine>,
     pub train_feed: Feed,
     pub test_feed: Feed,
     pub report: PlanReport,
-}
-
-/// A replay on its way.
-pub(super) struct Sent {
-    /// The update that it is a part of and its epoch, both from 1.
-    step: u64,
-    epoch: u64,
-    batch_rows: u64,
-    ends_batch: bool,
-}
-
-/// How far a run is.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Progress {
-    /// Steps done since the start of the run.
-    pub step: u64,
-    /// Epochs done.
-    pub epoch: u64,
-    /// Batches done in the epoch under way.
-    pub batch: u64,
-    /// Σ loss·rows over the epoch's batches whose loss has arrived, and those rows.
-    pub loss_sum: f64,
-    pub loss_rows: u64,
-    /// The loss of the batch whose parts are arriving, as far as they have.
-    pub batch_loss: f64,
-    /// The first step whose loss was not finite.
-    pub diverged: Option<u64>,
+    /// Updates that the engine skipped so far.
+    pub skipped: u32,
 }
 
 impl Session {
     pub fn new(engine: Engine, train_feed: Feed, test_feed: Feed, report: PlanReport) -> Self {
-        Session { engine: Some(engine), train_feed, test_feed, report }
+        Session { engine: Some(engine), train_feed, test_feed, report, skipped: 0 }
     }
 
     /// # Errors
     /// [`Error::OutOfMemory`] where it ran out and the run did not fit in what was left.
     pub fn engine(&mut self) -> Result<&mut Engine> {
-        let gone =
-            || Error::OutOfMemory("memory ran out, and the run did not fit in what was left".to_owned());
-        self.engine.as_mut().ok_or_else(gone)
+        self.engine.as_mut().ok_or_else(Session::gone)
+    }
+
+    pub fn gone() -> Error {
+        Error::OutOfMemory("memory ran out, and the run did not fit in what was left".to_owned())
     }
 
     /// Gives all memory back.
@@ -151,15 +128,24 @@ impl Trainer {
 
     /// Steps that the run will have when it is finished.
     pub fn total_steps(&self) -> u64 {
-        match self.options().length {
-            Length::Epochs(epochs) => epochs * self.batches_per_epoch(),
-            Length::Steps(steps) => steps,
-        }
+        self.options().length.steps(self.batches_per_epoch())
+    }
+
+    /// Steps that changed nothing because their gradient was not finite, as far as they are known.
+    pub fn skipped_steps(&self) -> u64 {
+        self.progress.skipped
     }
 
     /// Steps done.
     pub fn steps(&self) -> u64 {
         self.progress.step
+    }
+
+    /// The learning rate of step `step`, from 1, as far as the losses so far decide it.
+    pub(super) fn learning_rate(&self, step: u64) -> f64 {
+        let TrainOptions { optimizer, schedule, .. } = self.options();
+        let base = optimizer.learning_rate() * self.progress.plateau.factor;
+        schedule.rate(base, step, self.total_steps(), self.batches_per_epoch())
     }
 
     /// Optimizer updates in one pass over the training set.
@@ -283,6 +269,10 @@ impl Trainer {
     }
 
     fn go_on(&mut self) -> Result<()> {
+        // A rule's first step starts its state, and only the device knows which one that is.
+        if self.options().modifiers.skip_not_finite && !self.progress.begun {
+            self.settle()?;
+        }
         self.sound()?;
         let batches = self.batches_per_epoch();
         // Where memory ran out in the evaluation, the epoch is still to be ended.
@@ -302,109 +292,5 @@ impl Trainer {
         }
         self.collect(Patience::None)?;
         if self.progress.batch == batches { self.end_epoch() } else { Ok(()) }
-    }
-
-    /// Sends all micro-batches of the next batch, the last one with the update, which is then a step that is done;
-    /// returns the batch's rows.
-    fn replay_batch(&mut self) -> Result<u64> {
-        let Progress { step, epoch, .. } = self.progress;
-        loop {
-            let stream = self.stream.as_mut();
-            let waited = Instant::now();
-            let Some(part) = stream.map_or(Ok(None), Stream::next_batch)? else {
-                return Err(Error::shape("training", "the stream of minibatches ended early"));
-            };
-            self.clock.waited_for_data(waited.elapsed());
-            let options = &self.model.options;
-            let weight = 1.0 / part.batch_rows as f64;
-            let uniform = StepUniform::new(options.seed, step, part.rows, weight)
-                .within_batch(part.first_row, part.first_row > 0);
-            let update = part.ends_batch.then(|| (step + 1, options.optimizer.learning_rate()));
-            let inputs = StepInputs { uniform, update, uploads: &uploads(&self.session.train_feed, part) };
-            let engine = self.session.engine()?;
-            self.clock.waited_for_device(engine.step(TRAIN, &inputs)?);
-            let (batch_rows, ends_batch) = (part.batch_rows as u64, part.ends_batch);
-            self.sent.push_back(Sent { step: step + 1, epoch: epoch + 1, batch_rows, ends_batch });
-            self.progress.step += u64::from(ends_batch);
-            self.progress.batch += u64::from(ends_batch);
-            if engine.history_is_full() {
-                self.fetch()?;
-            }
-            if ends_batch {
-                return Ok(batch_rows);
-            }
-        }
-    }
-
-    fn is_logged(&self, step: u64) -> bool {
-        let every = self.options().log_every;
-        every > 0 && step.is_multiple_of(every)
-    }
-
-    /// Sends the results so far on their way to the host.
-    fn fetch(&mut self) -> Result<()> {
-        if !self.session.engine()?.has_room() {
-            self.collect(Patience::Oldest)?;
-        }
-        self.session.engine()?.fetch_history()
-    }
-
-    /// Waits for all steps so far and takes note of their losses.
-    pub(super) fn settle(&mut self) -> Result<()> {
-        let began = Instant::now();
-        self.collect(Patience::All)?;
-        self.session.engine()?.fetch_history()?;
-        self.collect(Patience::All)?;
-        self.clock.waited_for_device(began.elapsed());
-        Ok(())
-    }
-
-    fn collect(&mut self, patience: Patience) -> Result<()> {
-        let Trainer { model, session, progress, sent, events, .. } = self;
-        session.engine()?.collect(patience, |[part, _]| {
-            let Some(replay) = sent.pop_front() else { return };
-            progress.batch_loss += f64::from(part);
-            if !part.is_finite() {
-                progress.diverged.get_or_insert(replay.step);
-            }
-            if !replay.ends_batch || progress.diverged.is_some() {
-                return;
-            }
-            let (step, epoch, loss) = (replay.step, replay.epoch, std::mem::take(&mut progress.batch_loss));
-            progress.loss_sum += loss * replay.batch_rows as f64;
-            progress.loss_rows += replay.batch_rows;
-            let every = model.options.log_every;
-            if every > 0 && step.is_multiple_of(every) {
-                let lr = model.options.optimizer.learning_rate();
-                events.push_back(Event::Step(StepRecord { step, epoch, loss, lr }));
-            }
-        })
-    }
-
-    /// Errors once a loss was not finite.
-    pub(super) fn sound(&self) -> Result<()> {
-        match self.progress.diverged {
-            None => Ok(()),
-            Some(step) => Err(self.diverged(&format!("the loss is not finite at step {step}"))),
-        }
-    }
-
-    pub(super) fn diverged(&self, what: &str) -> Error {
-        let rate = self.options().optimizer.learning_rate();
-        Error::Diverged(format!(
-            "{what}; try a learning rate below {rate:?} or look for outliers in the data"
-        ))
-    }
-
-    fn open_stream(&self) -> Result<Stream> {
-        let options = StreamOptions {
-            batch: self.report().batch,
-            micro_batch: self.report().micro_batch,
-            order: Order::Shuffled { seed: self.options().seed },
-            contents: contents(&self.session.train_feed),
-            start: Position { epoch: self.progress.epoch, batch: self.progress.batch },
-            end_epoch: u64::MAX,
-        };
-        Stream::new(self.data.train.clone(), options)
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use downhill::Optimizer;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 /// A file of trajectories, in f64, by PyTorch or Optax.
 #[derive(Deserialize)]
@@ -29,10 +30,12 @@ pub struct Case {
     pub id: String,
     pub optimizer: String,
     pub problem: String,
-    pub hyper: serde_json::Map<String, serde_json::Value>,
+    pub hyper: serde_json::Map<String, Value>,
     pub step: Vec<u64>,
     pub theta: Vec<Vec<f64>>,
     pub loss: Vec<f64>,
+    /// The average of the path, where the rule keeps one.
+    pub averaged_theta: Option<Vec<Vec<f64>>>,
     /// How far the library is from the formula, both in f64.
     pub formula_max_abs_diff: Vec<f64>,
     /// How far the library in f32 is from itself in f64. Unknown for trajectories derived from another.
@@ -47,7 +50,7 @@ struct Family {
 }
 
 /// The families whose rules are there.
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 30] = [
     Family { name: "sgd", rule: "sgd", variant: &[] },
     Family { name: "momentum", rule: "momentum", variant: &[] },
     Family { name: "nesterov", rule: "nesterov", variant: &[] },
@@ -58,28 +61,69 @@ const FAMILIES: [Family; 10] = [
     Family { name: "rmsprop_eps_in_sqrt", rule: "rmsprop", variant: &["eps_in_sqrt=true"] },
     Family { name: "adam", rule: "adam", variant: &[] },
     Family { name: "adam_l2", rule: "adam", variant: &[] },
+    Family { name: "adamw", rule: "adamw", variant: &[] },
+    Family { name: "adamax", rule: "adamax", variant: &[] },
+    Family { name: "nadam", rule: "nadam", variant: &[] },
+    Family { name: "nadam_dozat", rule: "nadam", variant: &["form=dozat"] },
+    Family { name: "amsgrad", rule: "amsgrad", variant: &[] },
+    Family { name: "amsgrad_corrected", rule: "amsgrad", variant: &["corrected=true"] },
+    Family { name: "radam", rule: "radam", variant: &[] },
+    Family { name: "adagrad", rule: "adagrad", variant: &[] },
+    Family { name: "adagrad_eps_in_sqrt", rule: "adagrad", variant: &["eps_in_sqrt=true"] },
+    Family { name: "adadelta", rule: "adadelta", variant: &[] },
+    Family { name: "rprop", rule: "rprop", variant: &[] },
+    Family { name: "asgd", rule: "asgd", variant: &[] },
+    Family { name: "lion", rule: "lion", variant: &[] },
+    Family { name: "adabelief", rule: "adabelief", variant: &[] },
+    Family { name: "yogi", rule: "yogi", variant: &[] },
+    Family { name: "adan", rule: "adan", variant: &[] },
+    Family { name: "lamb", rule: "lamb", variant: &[] },
+    Family { name: "lars", rule: "lars", variant: &[] },
+    Family { name: "adafactor", rule: "adafactor", variant: &[] },
+    Family { name: "muon", rule: "muon", variant: &[] },
 ];
 
 impl Case {
-    /// The optimizer of this case.
-    pub fn optimizer(&self) -> Optimizer {
+    /// The optimizer of this case, for numbers whose rounding error is `epsilon`: PyTorch's default where it says null.
+    pub fn optimizer(&self, epsilon: f64) -> Optimizer {
         let family = FAMILIES.iter().find(|family| family.name == self.optimizer).unwrap();
         let plain = Optimizer::new(family.rule).unwrap();
-        let hyper = self.hyper.iter().flat_map(|(name, value)| assignments(name, value));
+        let has = |name: &str| plain.value(name).is_some();
+        let given = self.hyper.iter().filter(|(name, _)| has(name) || !IN_THE_NAME.contains(&name.as_str()));
+        let hyper: Vec<String> = given.flat_map(|(name, value)| assignments(name, value, epsilon)).collect();
         let variant = family.variant.iter().map(|text| (*text).to_owned());
         hyper
+            .into_iter()
             .chain(variant)
             .try_fold(plain, |optimizer, text| optimizer.assign(&text))
             .unwrap_or_else(|error| panic!("{}: {error}", self.id))
     }
 }
 
-/// `NAME=VALUE` for a library's argument; pairs are taken apart, and Nesterov is a rule of its own.
-fn assignments(name: &str, value: &serde_json::Value) -> Vec<String> {
-    match name {
-        "nesterov" => vec![],
-        "betas" => (0..2).map(|i| format!("beta{}={}", i + 1, value[i])).collect(),
-        _ => vec![format!("{name}={value}")],
+/// What a library's tuples are called when they are taken apart.
+const TUPLES: [(&str, &[&str]); 5] = [
+    ("betas", &["beta1", "beta2", "beta3"]),
+    ("etas", &["eta_minus", "eta_plus"]),
+    ("step_sizes", &["step_min", "step_max"]),
+    ("eps", &["eps1", "eps2"]),
+    ("ns_coefficients", &["ns_a", "ns_b", "ns_c"]),
+];
+
+/// What says which rule or variant it is, where that is a rule of its own or [`Family::variant`] here.
+const IN_THE_NAME: [&str; 3] = ["nesterov", "decoupled", "amsgrad"];
+
+/// `NAME=VALUE` for each number or word of a library's argument.
+fn assignments(name: &str, value: &Value, epsilon: f64) -> Vec<String> {
+    let assignment = |name: &str, value: &Value| match value {
+        Value::Null => format!("{name}={epsilon:e}"),
+        Value::String(word) => format!("{name}={word}"),
+        value => format!("{name}={value}"),
+    };
+    match (TUPLES.iter().find(|(tuple, _)| *tuple == name), value) {
+        (Some((_, names)), Value::Array(values)) => {
+            names.iter().zip(values).map(|(name, value)| assignment(name, value)).collect()
+        }
+        _ => vec![assignment(name, value)],
     }
 }
 
@@ -106,8 +150,8 @@ fn read(path: &Path) -> Golden {
 
 /// The cases of known families; others record other things.
 fn known_cases<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Case>, D::Error> {
-    let cases = Vec::<serde_json::Value>::deserialize(deserializer)?;
-    let known = |case: &serde_json::Value| FAMILIES.iter().any(|family| case["optimizer"] == family.name);
+    let cases = Vec::<Value>::deserialize(deserializer)?;
+    let known = |case: &Value| FAMILIES.iter().any(|family| case["optimizer"] == family.name);
     cases
         .into_iter()
         .filter(known)

@@ -1,8 +1,9 @@
-//! The update rules: their f64 references against PyTorch's and Optax's trajectories, their kernels against both.
+//! The update rules: their f64 references against PyTorch's and Optax's trajectories, at work on a GPU against both.
 
+mod documentation;
 mod golden;
-mod gpu;
 mod kernels;
+mod minimize;
 mod problems;
 mod reference;
 mod settings;

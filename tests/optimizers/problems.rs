@@ -3,17 +3,48 @@
 /// A function of a flat θ, as `problems` of `golden/open.json` defines it.
 pub struct Problem {
     pub name: &'static str,
+    /// The tensors that θ is made of, one after another.
+    pub tensors: &'static [(&'static str, &'static [usize])],
     /// Where trajectories begin.
     pub start: fn() -> Vec<f64>,
     /// The value and the gradient at θ.
     pub evaluate: fn(&[f64]) -> (f64, Vec<f64>),
 }
 
-pub const PROBLEMS: [Problem; 4] = [
-    Problem { name: "rosenbrock", start: || vec![-1.2, 1.0], evaluate: rosenbrock },
-    Problem { name: "beale", start: || vec![1.0, 1.0], evaluate: beale },
-    Problem { name: "quad100", start: || vec![0.0; 100], evaluate: quad100 },
-    Problem { name: "mlp", start: mlp_start, evaluate: mlp },
+impl Problem {
+    /// The shapes of its tensors.
+    pub fn shapes(&self) -> Vec<Vec<usize>> {
+        self.tensors.iter().map(|(_, shape)| shape.to_vec()).collect()
+    }
+}
+
+pub const PROBLEMS: [Problem; 6] = [
+    Problem { name: "rosenbrock", tensors: &[("x", &[2])], start: || vec![-1.2, 1.0], evaluate: rosenbrock },
+    Problem { name: "beale", tensors: &[("x", &[2])], start: || vec![1.0, 1.0], evaluate: beale },
+    Problem { name: "quad100", tensors: &[("x", &[100])], start: || vec![0.0; 100], evaluate: quad100 },
+    Problem {
+        name: "mlp",
+        tensors: &[
+            ("W1", &[HIDDEN, INPUTS]),
+            ("b1", &[HIDDEN]),
+            ("W2", &[CLASSES, HIDDEN]),
+            ("b2", &[CLASSES]),
+        ],
+        start: || mlp_start().concat(),
+        evaluate: mlp,
+    },
+    Problem {
+        name: "mlp_weights",
+        tensors: &[("W1", &[HIDDEN, INPUTS]), ("W2", &[CLASSES, HIDDEN])],
+        start: || weights(&mlp_start().concat()),
+        evaluate: mlp_weights,
+    },
+    Problem {
+        name: "matrix_ls",
+        tensors: &[("W", &[ROWS, INNER])],
+        start: matrix_ls_start,
+        evaluate: matrix_ls,
+    },
 ];
 
 /// The problem called `name`.
@@ -69,14 +100,14 @@ fn mod97(n: usize, scale: f64) -> f64 {
     ((n % 97) as f64 - 48.0) / scale
 }
 
-fn mlp_start() -> Vec<f64> {
+fn mlp_start() -> [Vec<f64>; 4] {
     let w1 =
         (0..HIDDEN).flat_map(|h| (0..INPUTS).map(move |j| mod97(23 * h + 41 * j + 5 * h * j + 11, 96.0)));
     let b1 = (0..HIDDEN).map(|h| ((19 * h % 13) as f64 - 6.0) / 60.0);
     let w2 =
         (0..CLASSES).flat_map(|k| (0..HIDDEN).map(move |h| mod97(29 * k + 13 * h + 11 * k * h + 7, 96.0)));
     let b2 = (0..CLASSES).map(|k| (k as f64 - 1.0) / 10.0);
-    w1.chain(b1).chain(w2).chain(b2).collect()
+    [w1.collect(), b1.collect(), w2.collect(), b2.collect()]
 }
 
 /// Mean softmax cross-entropy of W2 tanh(W1 x + b1) + b2 over 12 samples of label s mod 3.
@@ -114,4 +145,50 @@ fn mlp(theta: &[f64]) -> (f64, Vec<f64>) {
     }
     let gradient = [dw1, db1, dw2, db2].concat();
     (loss / SAMPLES as f64, gradient.iter().map(|g| g / SAMPLES as f64).collect())
+}
+
+/// W1 and W2 of a θ of the network.
+fn weights(theta: &[f64]) -> Vec<f64> {
+    let (w1, rest) = theta.split_at(HIDDEN * INPUTS);
+    [w1, &rest[HIDDEN..][..CLASSES * HIDDEN]].concat()
+}
+
+/// The network, whose b1 and b2 stay where they begin.
+fn mlp_weights(theta: &[f64]) -> (f64, Vec<f64>) {
+    let (w1, w2) = theta.split_at(HIDDEN * INPUTS);
+    let [_, b1, _, b2] = mlp_start();
+    let (loss, gradient) = mlp(&[w1, &b1, w2, &b2].concat());
+    (loss, weights(&gradient))
+}
+
+// The matrices: W [6, 5], C [5, 7], B [6, 7].
+const ROWS: usize = 6;
+const INNER: usize = 5;
+const COLUMNS: usize = 7;
+
+/// (n mod 89 − 44) / scale
+fn mod89(n: usize, scale: f64) -> f64 {
+    ((n % 89) as f64 - 44.0) / scale
+}
+
+fn matrix_ls_start() -> Vec<f64> {
+    (0..ROWS).flat_map(|q| (0..INNER).map(move |w| mod89(23 * q + 31 * w + 5 * q * w, 88.0))).collect()
+}
+
+/// The mean of (WC − B)² over all entries.
+fn matrix_ls(theta: &[f64]) -> (f64, Vec<f64>) {
+    let factor = |r: usize, c: usize| mod89(37 * r + 13 * c + 11 * r * c + 5 * c * c, 44.0);
+    let (mut loss, mut gradient) = (0.0, vec![0.0; theta.len()]);
+    let entries = (ROWS * COLUMNS) as f64;
+    for (q, row) in theta.chunks(INNER).enumerate() {
+        for c in 0..COLUMNS {
+            let wanted = mod89(17 * q + 29 * c + 7 * q * c + 3 * q * q, 44.0);
+            let residual = row.iter().enumerate().map(|(r, w)| w * factor(r, c)).sum::<f64>() - wanted;
+            loss += residual * residual / entries;
+            for r in 0..INNER {
+                gradient[q * INNER + r] += 2.0 * residual * factor(r, c) / entries;
+            }
+        }
+    }
+    (loss, gradient)
 }

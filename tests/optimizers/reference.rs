@@ -28,19 +28,26 @@ fn the_reference_follows_the_golden_trajectories() {
 }
 
 fn follow(case: &Case) {
-    let (optimizer, problem) = (case.optimizer(), problem(&case.problem));
+    let (optimizer, problem) = (case.optimizer(f64::EPSILON), problem(&case.problem));
+    let shapes = problem.shapes();
     let mut theta = (problem.start)();
-    let mut state = vec![vec![0.0; theta.len()]; optimizer.state_slots().len()];
+    let kept: usize = shapes.iter().map(|shape| optimizer.state_shape(shape).iter().product::<usize>()).sum();
+    let mut state = vec![vec![0.0; kept]; optimizer.state_slots().len()];
     let mut checkpoints = 0;
     for step in 1..=*case.step.last().unwrap() {
         let (_, gradient) = (problem.evaluate)(&theta);
-        optimizer.reference_step(step, optimizer.learning_rate(), &mut theta, &gradient, &mut state).unwrap();
+        let rate = optimizer.learning_rate();
+        optimizer.reference_step(step, rate, &shapes, &mut theta, &gradient, &mut state).unwrap();
         let Some(at) = case.step.iter().position(|recorded| *recorded == step) else { continue };
         let reported = optimizer.reference_readout(&theta, &state).unwrap();
         let difference = largest_difference(&reported, &case.theta[at]);
         // What the file's README asks: rounding, magnified as the iteration magnifies it.
         let tolerance = 1e-9 + 100.0 * case.formula_max_abs_diff[at];
         assert!(difference <= tolerance, "{} step {step}: off by {difference:e} > {tolerance:e}", case.id);
+        if let Some(averages) = &case.averaged_theta {
+            let difference = largest_difference(&state[0], &averages[at]);
+            assert!(difference <= tolerance, "{} step {step}: average off by {difference:e}", case.id);
+        }
         let (loss, _) = (problem.evaluate)(&reported);
         assert!((loss - case.loss[at]).abs() <= 1e-7, "{} step {step}: loss {loss}", case.id);
         checkpoints += 1;

@@ -82,6 +82,27 @@ pub(crate) static UNARY: &[UnaryRule] = &[
             g.negate(sine)
         }),
     ),
+    unary(
+        "tan",
+        "tan({a})",
+        f64::tan,
+        Some(|g, _, y| {
+            let square = g.mul(y, y)?;
+            let one = g.constant(1.0)?;
+            g.add(square, one)
+        }),
+    ),
+    unary(
+        "atan",
+        "atan({a})",
+        f64::atan,
+        Some(|g, x, _| {
+            let square = g.mul(x, x)?;
+            let one = g.constant(1.0)?;
+            let sum = g.add(square, one)?;
+            g.reciprocal(sum)
+        }),
+    ),
     // Some drivers compute tanh from exp(2x), which overflows; beyond 10 it is 1 in f32 anyway.
     unary(
         "tanh",

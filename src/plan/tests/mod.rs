@@ -7,7 +7,7 @@ mod operations;
 mod planning;
 mod recompute;
 mod samples;
-mod translation;
+pub(crate) mod translation;
 
 use std::sync::OnceLock;
 
@@ -82,8 +82,9 @@ impl<'a> Loaded<'a> {
     }
 
     pub fn of(gpu: &'a Gpu, kernels: &Kernels, plan: Plan) -> Self {
-        let memory = Memory::new(gpu, &Needs::of(&[&plan], 0)).unwrap();
-        let replay = Replay::new(gpu, kernels, &plan, &memory, &memory.theta).unwrap();
+        let memory = Memory::new(gpu, &Needs::of(&[&plan])).unwrap();
+        let replay =
+            Replay::new(gpu, kernels, &plan, &memory, &memory.theta.iter().collect::<Vec<_>>()).unwrap();
         Loaded { gpu, plan, memory, replay }
     }
 

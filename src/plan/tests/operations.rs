@@ -60,7 +60,7 @@ const POSITIVE: (f64, f64) = (0.3, 2.5);
 
 fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
-    let unary: [(&str, (f64, f64)); 15] = [
+    let unary: [(&str, (f64, f64)); 17] = [
         ("negate", ANY),
         ("exp", ANY),
         ("log", POSITIVE),
@@ -71,6 +71,8 @@ fn rows() -> Vec<Row> {
         ("floor", ANY),
         ("sin", ANY),
         ("cos", ANY),
+        ("tan", (-1.2, 1.2)),
+        ("atan", ANY),
         ("tanh", ANY),
         ("sigmoid", ANY),
         ("relu", ANY),

@@ -62,7 +62,7 @@ fn size(needs: &Needs, plan: &Plan, (role, number): (&'static str, usize)) -> u6
 
 /// What must hold of every plan, whatever it computes.
 pub(super) fn sound(plan: &Plan, profile: &Profile) -> Result<(), String> {
-    let needs = Needs::of(&[plan], 0);
+    let needs = Needs::of(&[plan]);
     let mut written = vec![false; plan.tensors.len()];
     // For every arena tensor the first and last dispatch that touch it.
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; plan.tensors.len()];
@@ -208,7 +208,7 @@ fn planned_bytes_are_the_bytes_that_are_allocated() {
         for (program, batch) in programs {
             let gpu = lowered_gpu(overrides.clone());
             let loaded = Loaded::new(&gpu, &Kernels::new(&gpu), gpu.profile(), &program, batch);
-            let planned = Needs::of(&[&loaded.plan], 0).bytes();
+            let planned = Needs::of(&[&loaded.plan]).bytes();
             let mut allocated = gpu.account();
             // Through these the uniforms came; a run counts them as its staging.
             assert_eq!(

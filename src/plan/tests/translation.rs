@@ -34,7 +34,7 @@ fn profiles() -> [(&'static str, Profile); 4] {
 const FORMER: [Former; 4] = [Former::Lost, Former::Continued, Former::ContinuedByStep, Former::AddedByStep];
 
 /// Whether naga takes `wgsl` and writes it in all three languages, without or with subgroup operations.
-fn translate(wgsl: &str, subgroups: bool) -> Result<(), String> {
+pub(crate) fn translate(wgsl: &str, subgroups: bool) -> Result<(), String> {
     let module = naga::front::wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;
     let capabilities = if subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() };
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);

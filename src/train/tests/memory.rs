@@ -131,6 +131,95 @@ fn planned_bytes_are_measured_bytes_in_many_configurations() {
     assert!(configurations >= 30);
 }
 
+/// What goes with a rule, passes over whole tensors and searches: all that they allocate is in the plan.
+#[test]
+fn planned_bytes_are_allocated_bytes_whatever_goes_with_the_rule() {
+    let group = |rule: &str| Group { pattern: "*.bias".to_owned(), optimizer: Optimizer::new(rule).unwrap() };
+    let all = Modifiers {
+        clip_norm: Some(1.0),
+        clip_value: Some(1.0),
+        skip_not_finite: true,
+        average: Some(Average::Exponential { decay: 0.9 }),
+        lookahead: Some(Lookahead { steps: 2, rate: 0.5 }),
+        groups: vec![group("adam")],
+    };
+    let none = Modifiers::default;
+    let rows = [
+        ("adan", all.clone(), None),
+        ("lamb", all.clone(), None),
+        ("adafactor", all.clone(), None),
+        ("muon", all, None),
+        ("muon", none(), None),
+        ("sgd", Modifiers { groups: vec![group("sgd")], ..none() }, Some("line-search")),
+        ("sgd", none(), Some("line-search backtracking")),
+        ("sgd", none(), Some("line-search wolfe")),
+    ];
+    for (rule, modifiers, search) in rows {
+        for micro_batch in [BatchSize::Auto, BatchSize::Rows(9)] {
+            if search.is_some() && micro_batch != BatchSize::Auto {
+                continue;
+            }
+            let gpu = gpu();
+            let options = TrainOptions {
+                optimizer: Optimizer::new(rule).unwrap(),
+                modifiers: modifiers.clone(),
+                search: search.map(|search| search.parse().unwrap()),
+                micro_batch,
+                ..options(Length::Steps(3))
+            };
+            let mut trainer = Trainer::new(&gpu, split(333), options).unwrap();
+            finish(&mut trainer).unwrap();
+            trainer.snapshot().unwrap();
+            let planned = trainer.report().bytes;
+            let allocated: u64 = gpu.account().values().sum();
+            let label = format!("{rule} {search:?} {micro_batch}");
+            assert_eq!(planned.total - WGPU_BYTES, allocated, "{label}: {planned:?} {:?}", gpu.account());
+            let spare = planned.total.checked_sub(trainer.measured_bytes());
+            assert!(spare.is_some_and(|spare| 100 * spare <= planned.total), "{label}: {spare:?}");
+        }
+    }
+}
+
+/// A smaller plan takes over all that steps remember: state of every form, means, slow weights.
+#[test]
+fn a_smaller_plan_takes_over_all_state() {
+    let biases = Group { pattern: "*.bias".to_owned(), optimizer: Optimizer::new("adam").unwrap() };
+    let modifiers = Modifiers {
+        skip_not_finite: true,
+        average: Some(Average::Exponential { decay: 0.9 }),
+        lookahead: Some(Lookahead { steps: 2, rate: 0.5 }),
+        groups: vec![biases],
+        ..Modifiers::default()
+    };
+    for rule in ["adafactor", "muon"] {
+        let gpu = gpu();
+        let options = TrainOptions {
+            model: "mlp:64,64:tanh".parse().unwrap(),
+            optimizer: Optimizer::new(rule).unwrap(),
+            modifiers: modifiers.clone(),
+            batch: BatchSize::Rows(2048),
+            log_every: 1,
+            ..options(Length::Steps(6))
+        };
+        let data = Split { train: classes(2048), test: None };
+        let mut trainer = Trainer::new(&gpu, data, options).unwrap();
+        while !matches!(trainer.next_event(&NEVER).unwrap(), Event::Step(step) if step.step == 3) {}
+        let before = trainer.snapshot().unwrap();
+        let readout = trainer.parameters().unwrap();
+        gpu.set_memory_limit(trainer.report().bytes.total / 3 * 2);
+        loop {
+            match trainer.next_event(&NEVER).unwrap() {
+                Event::Replanned(_) => break,
+                Event::Finished => panic!("{rule}: it was not planned again"),
+                _ => {}
+            }
+        }
+        assert!(trainer.snapshot().unwrap() == before, "{rule}");
+        assert!(trainer.parameters().unwrap() == readout, "{rule}");
+        finish(&mut trainer).unwrap();
+    }
+}
+
 /// The limit drops while a run goes on, as it does where another program takes the memory.
 #[test]
 fn a_run_goes_on_in_less_memory_when_the_limit_drops() {

@@ -1,0 +1,115 @@
+//! `downhill minimize`: an expression, its start and a rule, to where they lead.
+
+use serde_json::json;
+
+use super::arguments::{Global, MinimizeArguments};
+use super::optimizer_list::list_optimizers;
+use super::output::{Ended, Output, Stop};
+use super::train::list;
+use crate::run::{Settings, modifiers, optimizer};
+use crate::schedule_help;
+use crate::{Gpu, MinimizeOptions, Minimum, Objective, Optimizer, Result, Status, minimize as run};
+
+/// Numbers of a vector that people are shown.
+const SHOWN: usize = 10;
+
+pub(super) fn minimize(arguments: &MinimizeArguments, global: &Global, output: &Output) -> Ended {
+    if arguments.optimizer.optimizer.as_deref() == Some("help") {
+        return list_optimizers(output);
+    }
+    if arguments.schedule.as_deref() == Some("help") {
+        return list("schedule", &schedule_help(), output);
+    }
+    let gpu_options = global.gpu_options()?;
+    let objective = Objective::parse(&arguments.expression, &arguments.start)?;
+    let settings = Settings {
+        schedule: arguments.schedule.clone(),
+        clip_norm: arguments.clip_norm,
+        clip_value: arguments.clip_value,
+        ema: arguments.ema,
+        lookahead: arguments.lookahead.clone(),
+        ..Settings::default()
+    };
+    let options = MinimizeOptions {
+        steps: arguments.steps,
+        trace: arguments.trace,
+        tolerance: arguments.tolerance,
+        ..options(optimizer(arguments.optimizer.table()?.as_ref())?, &settings)?
+    };
+    let gpu = Gpu::new(&gpu_options)?;
+    output.explain(&format!("{} on {}", options.optimizer, gpu.adapter_info().name));
+    let minimum = run(&gpu, &objective, &options)?;
+    for point in &minimum.trace {
+        output.event("step", point)?;
+        let unknowns = unknowns(&objective, &point.theta).join(", ");
+        output.result(&format!("step {}: loss {} at {unknowns}", point.step, shown(point.loss)))?;
+    }
+    conclude(&objective, &minimum, output)
+}
+
+/// `optimizer` with the schedule and the modifiers of `settings`.
+pub(super) fn options(optimizer: Optimizer, settings: &Settings) -> Result<MinimizeOptions> {
+    Ok(MinimizeOptions {
+        schedule: settings.schedule.as_deref().unwrap_or("constant").parse()?,
+        modifiers: modifiers(settings)?,
+        ..MinimizeOptions::new(optimizer)
+    })
+}
+
+fn conclude(objective: &Objective, minimum: &Minimum, output: &Output) -> Ended {
+    output.event(
+        "done",
+        &json!({
+            "status": minimum.status,
+            "steps": minimum.steps,
+            "loss": minimum.loss,
+            "theta": minimum.theta,
+            "gradient_norm": minimum.gradient_norm,
+            "evaluations": minimum.evaluations,
+            "seconds": minimum.seconds,
+        }),
+    )?;
+    let (steps, loss) = (minimum.steps, shown(minimum.loss));
+    let how = match minimum.status {
+        Status::Converged => "converged after",
+        Status::MaxSteps => "stopped after",
+        Status::Stalled => "stalled, changing nothing any more, within",
+        Status::Diverged if steps == 0 => {
+            return Err(Stop::Told(format!("the loss is {loss} at the start; start elsewhere")));
+        }
+        Status::Diverged => {
+            let message =
+                format!("diverged after step {steps}: the loss is {loss}; try a lower learning rate");
+            return Err(Stop::Told(message));
+        }
+    };
+    let norm = shown(minimum.gradient_norm);
+    output.result(&format!("{how} {steps} steps: loss {loss}, gradient norm {norm}"))?;
+    unknowns(objective, &minimum.theta).iter().try_for_each(|line| output.result(line))
+}
+
+/// Each unknown as `name = value`.
+fn unknowns(objective: &Objective, theta: &[f64]) -> Vec<String> {
+    let mut rest = theta;
+    let line = |(name, length): (&str, usize)| {
+        let (own, others) = rest.split_at(length);
+        rest = others;
+        let mut numbers: Vec<String> = own.iter().take(SHOWN).map(|&x| shown(x)).collect();
+        match length {
+            1 => format!("{name} = {}", numbers.concat()),
+            _ => {
+                if length > SHOWN {
+                    numbers.push(format!("… {length} in all"));
+                }
+                format!("{name} = [{}]", numbers.join(", "))
+            }
+        }
+    };
+    objective.unknowns().map(line).collect()
+}
+
+/// A number with the digits that f32 has, or all where it is beyond that.
+fn shown(number: f64) -> String {
+    let single = number as f32;
+    if single.is_infinite() { format!("{number:?}") } else { format!("{single:?}") }
+}

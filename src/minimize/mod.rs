@@ -1,0 +1,260 @@
+//! An optimizer on an expression: many steps a submit, nothing read back but what was asked for.
+//!
+//! `objective` is the function. A small one is written out number by number (`scalars`) into one kernel that does
+//! many whole steps, gradient and update, in one invocation (`kernel`, `single`); another runs as a plan (`planned`).
+
+mod kernel;
+mod objective;
+mod planned;
+mod scalars;
+mod single;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+pub use objective::Objective;
+
+use crate::optim::{Modifiers, Optimizer, Schedule};
+use crate::{Error, Gpu, Result};
+use planned::Planned;
+use single::Single;
+
+/// Updates in a row that change no bit of θ, after which it is said to have stalled.
+const STALLED: u64 = 100;
+
+/// How an expression is minimised.
+#[derive(Clone, Debug)]
+pub struct MinimizeOptions {
+    /// The update rule.
+    pub optimizer: Optimizer,
+    /// What goes with it in the same pass.
+    pub modifiers: Modifiers,
+    /// How its learning rate goes; epochs are steps here.
+    pub schedule: Schedule,
+    /// Updates, exactly unless there is a tolerance.
+    pub steps: u64,
+    /// Steps between two points of the trace; 0 for none.
+    pub trace: u64,
+    /// The Euclidean norm of the gradient at or below which it is done.
+    pub tolerance: Option<f64>,
+}
+
+impl MinimizeOptions {
+    /// 1,000 steps without trace and tolerance.
+    pub fn new(optimizer: Optimizer) -> Self {
+        MinimizeOptions {
+            optimizer,
+            modifiers: Modifiers::default(),
+            schedule: Schedule::default(),
+            steps: 1000,
+            trace: 0,
+            tolerance: None,
+        }
+    }
+
+    /// The learning rate of step `number` = 1, 2, …
+    fn learning_rate(&self, number: u64) -> f64 {
+        self.schedule.rate(self.optimizer.learning_rate(), number, self.steps, 1)
+    }
+
+    /// The optimizer's scalars of the steps after `done` up to `until`.
+    fn scalars(&self, done: u64, until: u64) -> Vec<[f32; Optimizer::SCALARS]> {
+        let numbers = done + 1..until + 1;
+        numbers.map(|number| self.optimizer.scalars(number, self.learning_rate(number))).collect()
+    }
+
+    /// Whether the gradient at θ is within the tolerance; zero where there is none.
+    fn is_within(&self, objective: &Objective, theta: &[f64]) -> bool {
+        norm(&objective.gradient(theta)) <= self.tolerance.unwrap_or(0.0)
+    }
+
+    fn check(&self) -> Result<()> {
+        let most = u64::from(u32::MAX);
+        for (name, count) in [("steps", self.steps), ("trace", self.trace)] {
+            if count > most {
+                return Err(Error::setting(name, format!("must be at most {most}, not {count}")));
+            }
+        }
+        if self.schedule.watches() {
+            return Err(Error::setting(
+                "schedule",
+                "plateau watches the losses of epochs, and there are none here",
+            ));
+        }
+        match self.tolerance {
+            Some(tolerance) if !(tolerance >= 0.0 && tolerance.is_finite()) => {
+                Err(Error::setting("tolerance", format!("must be a number from 0 on, not {tolerance}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The gradient's norm is within the tolerance, or zero where none was given.
+    Converged,
+    /// All steps were made.
+    MaxSteps,
+    /// The loss or some of θ is no number any more, or too large for one.
+    Diverged,
+    /// Updates change no bit of θ any more, though its gradient is not within the tolerance.
+    Stalled,
+}
+
+/// A point of the way.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct TracePoint {
+    /// Updates before it.
+    pub step: u64,
+    /// The value there, computed in f64.
+    pub loss: f64,
+    /// The unknowns in the order of the start.
+    pub theta: Vec<f64>,
+}
+
+/// What came of a run. θ is the GPU's, in f32; loss and gradient are those of the expression at that θ, in f64.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Minimum {
+    /// How it ended.
+    pub status: Status,
+    /// Updates that were made.
+    pub steps: u64,
+    /// The value at `theta`.
+    pub loss: f64,
+    /// The unknowns in the order of the start.
+    pub theta: Vec<f64>,
+    /// The Euclidean norm of the gradient at `theta`.
+    pub gradient_norm: f64,
+    /// Gradients that were computed on the way.
+    pub evaluations: u64,
+    /// From step 0 on, if a trace was asked for.
+    pub trace: Vec<TracePoint>,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// Why the device stopped before all steps were made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stop {
+    Converged,
+    Diverged,
+    Stalled,
+}
+
+/// What a submit of some steps came to.
+struct Advance {
+    /// Updates so far.
+    done: u64,
+    evaluations: u64,
+    /// The last updates, as many as changed no bit of θ.
+    unchanged: u64,
+    stop: Option<Stop>,
+    /// θ as the user reads it.
+    theta: Vec<f64>,
+    /// θ after those steps that the trace asks for.
+    trace: Vec<(u64, Vec<f64>)>,
+}
+
+/// The two ways to make steps.
+enum Descent<'a> {
+    Single(Box<Single<'a>>),
+    Planned(Box<Planned<'a>>),
+}
+
+impl<'a> Descent<'a> {
+    fn new(gpu: &'a Gpu, objective: &'a Objective, options: &'a MinimizeOptions) -> Result<Self> {
+        let in_one_kernel = options.optimizer.is_elementwise() && options.modifiers == Modifiers::default();
+        Ok(match scalars::write_out(objective).filter(|_| in_one_kernel) {
+            Some(program) => Descent::Single(Box::new(Single::new(gpu, objective, &program, options)?)),
+            None => Descent::Planned(Box::new(Planned::new(gpu, objective, options)?)),
+        })
+    }
+
+    /// Makes some of the steps that are left.
+    fn advance(&mut self) -> Result<Advance> {
+        match self {
+            Descent::Single(single) => single.advance(),
+            Descent::Planned(planned) => planned.advance(),
+        }
+    }
+}
+
+/// Minimises `objective` from its start.
+///
+/// ```no_run
+/// use downhill::{Gpu, GpuOptions, MinimizeOptions, Objective, Optimizer, Status, minimize};
+///
+/// let gpu = Gpu::new(&GpuOptions::default())?;
+/// let bowl = Objective::parse("sum((x - iota(3))^2)", "x=zeros(3)")?;
+/// let options = MinimizeOptions {
+///     tolerance: Some(1e-3),
+///     ..MinimizeOptions::new(Optimizer::new("sgd")?.with("lr", 0.1)?)
+/// };
+/// assert_eq!(minimize(&gpu, &bowl, &options)?.status, Status::Converged);
+/// # Ok::<(), downhill::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Setting`] for a tolerance below 0 or more steps than a kernel can count; [`Error::DoesNotFit`],
+/// [`Error::OutOfMemory`] and [`Error::Device`] as the device has it. Divergence is a [`Status`].
+pub fn minimize(gpu: &Gpu, objective: &Objective, options: &MinimizeOptions) -> Result<Minimum> {
+    let began = Instant::now();
+    options.check()?;
+    let mut descent = Descent::new(gpu, objective, options)?;
+    let start = objective.start().iter().map(|&x| f64::from(x as f32)).collect();
+    let mut last =
+        Advance { done: 0, evaluations: 0, unchanged: 0, stop: None, theta: start, trace: Vec::new() };
+    let mut trace = Vec::new();
+    if options.trace > 0 {
+        trace.push((0, last.theta.clone()));
+    }
+    while last.done < options.steps && last.stop.is_none() {
+        last = descent.advance()?;
+        trace.append(&mut last.trace);
+    }
+    Ok(concluded(objective, options, last, trace, began))
+}
+
+fn concluded(
+    objective: &Objective,
+    options: &MinimizeOptions,
+    last: Advance,
+    trace: Vec<(u64, Vec<f64>)>,
+    began: Instant,
+) -> Minimum {
+    let loss = objective.evaluate(&last.theta);
+    let gradient_norm = norm(&objective.gradient(&last.theta));
+    let finite = loss.is_finite() && last.theta.iter().all(|x| x.is_finite());
+    let status = if !finite || last.stop == Some(Stop::Diverged) {
+        Status::Diverged
+    } else if gradient_norm <= options.tolerance.unwrap_or(0.0) {
+        Status::Converged
+    } else if last.stop.is_some() || last.unchanged >= STALLED {
+        Status::Stalled
+    } else {
+        Status::MaxSteps
+    };
+    let point = |(step, theta): (u64, Vec<f64>)| TracePoint { step, loss: objective.evaluate(&theta), theta };
+    Minimum {
+        status,
+        steps: last.done,
+        loss,
+        gradient_norm,
+        evaluations: last.evaluations,
+        trace: trace.into_iter().map(point).collect(),
+        seconds: began.elapsed().as_secs_f64(),
+        theta: last.theta,
+    }
+}
+
+/// The Euclidean norm, of numbers as large as f64 has them.
+fn norm(vector: &[f64]) -> f64 {
+    vector.iter().fold(0.0, |length: f64, x| length.hypot(*x))
+}

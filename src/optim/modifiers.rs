@@ -1,0 +1,241 @@
+//! What goes with an update rule in the same pass: clipping and skipping before it, averages of θ and Lookahead behind
+//! it, and groups of parameters with settings of their own.
+
+use serde::{Deserialize, Serialize};
+
+use super::Optimizer;
+use crate::graph::ParameterInfo;
+use crate::{Error, Result};
+
+/// What goes with an update rule; nothing of it by default.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Modifiers {
+    /// The gradient is scaled down to at most this Euclidean norm over all parameters (Pascanu et al. 2013), as
+    /// PyTorch's `clip_grad_norm_` does.
+    pub clip_norm: Option<f64>,
+    /// Each element of the gradient is cut to [−v, v], after its norm was clipped.
+    pub clip_value: Option<f64>,
+    /// A step whose gradient is not finite changes nothing. The device decides so, and the run counts it.
+    pub skip_not_finite: bool,
+    /// A mean of θ over the steps, which is then what is evaluated and saved as the model.
+    pub average: Option<Average>,
+    /// Lookahead (Zhang et al. 2019).
+    pub lookahead: Option<Lookahead>,
+    /// Parameters with an optimizer of their own; the first group whose pattern fits counts.
+    pub groups: Vec<Group>,
+}
+
+/// A mean of θ over the steps of a run.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Average {
+    /// ā ← decay·ā + (1 − decay)·θ after every step, from ā = θ at the start (Polyak and Juditsky 1992, with a window).
+    Exponential {
+        /// The weight of the past.
+        decay: f64,
+    },
+    /// The plain mean of θ after every `every`-th step from step `start` on (SWA, Izmailov et al. 2018); θ itself
+    /// before.
+    Stochastic {
+        /// The first step that counts.
+        start: u64,
+        /// Steps between two that count.
+        every: u64,
+    },
+}
+
+/// Slow weights that follow the rule's: every `steps` steps slow ← slow + rate·(θ − slow), θ ← slow. They are the model.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Lookahead {
+    /// Steps of the rule between two of the slow weights.
+    pub steps: u64,
+    /// How far the slow weights go towards θ, above 0 and up to 1.
+    pub rate: f64,
+}
+
+/// Parameters by name, and the optimizer that updates them.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Group {
+    /// The names: `*` stands for any characters.
+    pub pattern: String,
+    /// Their optimizer.
+    pub optimizer: Optimizer,
+}
+
+impl Average {
+    /// The weight of θ after step `number` in the mean so far: ā ← ā + weight·(θ − ā).
+    pub(super) fn weight(self, number: u64) -> f64 {
+        match self {
+            Average::Exponential { decay } => 1.0 - decay,
+            // Until it starts, the mean is θ.
+            Average::Stochastic { start, .. } if number < start => 1.0,
+            Average::Stochastic { start, every } => {
+                let (captured, off) = ((number - start) / every, (number - start) % every);
+                if off == 0 { 1.0 / (captured + 1) as f64 } else { 0.0 }
+            }
+        }
+    }
+}
+
+impl Lookahead {
+    /// How far the slow weights go after step `number`.
+    pub(super) fn weight(self, number: u64) -> f64 {
+        if number.is_multiple_of(self.steps) { self.rate } else { 0.0 }
+    }
+}
+
+/// Where a number must lie, what to say of one that does not, and whether it does.
+type Bound = (&'static str, Option<f64>, &'static str, fn(f64) -> bool);
+
+impl Modifiers {
+    /// Whether the device must look at the whole gradient before the update.
+    pub(crate) fn need_norm(&self) -> bool {
+        self.clip_norm.is_some() || self.skip_not_finite
+    }
+
+    /// Errors for numbers out of range.
+    pub(crate) fn check(&self) -> Result<()> {
+        let positive: (&str, fn(f64) -> bool) =
+            ("must be above 0 and at most 3.4e38", |x| x > 0.0 && x <= f64::from(f32::MAX));
+        let at_least_1: (&str, fn(f64) -> bool) = ("must be at least 1", |x| x >= 1.0);
+        let (decay, start, every) = match self.average {
+            None => (None, None, None),
+            Some(Average::Exponential { decay }) => (Some(decay), None, None),
+            Some(Average::Stochastic { start, every }) => (None, Some(start as f64), Some(every as f64)),
+        };
+        let bounds: [Bound; 7] = [
+            ("clip-norm", self.clip_norm, positive.0, positive.1),
+            ("clip-value", self.clip_value, positive.0, positive.1),
+            ("ema", decay, "must be at least 0 and below 1", |x| (0.0..1.0).contains(&x)),
+            ("swa's start", start, at_least_1.0, at_least_1.1),
+            ("swa's interval", every, at_least_1.0, at_least_1.1),
+            ("lookahead's steps", self.lookahead.map(|l| l.steps as f64), at_least_1.0, at_least_1.1),
+            ("lookahead's rate", self.lookahead.map(|l| l.rate), "must be above 0 and at most 1", |x| {
+                x > 0.0 && x <= 1.0
+            }),
+        ];
+        for (name, value, says, holds) in bounds {
+            if let Some(value) = value.filter(|value| !holds(*value)) {
+                return Err(Error::setting(name, format!("{says}, not `{value:?}`")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which optimizer updates which parameters.
+pub(crate) struct Grouping {
+    /// One optimizer a group; the groups' numbers are those of [`ParameterInfo::group`].
+    pub optimizers: Vec<Optimizer>,
+    /// The group of each parameter.
+    pub of: Vec<usize>,
+}
+
+impl Grouping {
+    /// The groups of `parameters` under `optimizer`, which updates all that no group of `modifiers` names and that it
+    /// can. What a rule for matrices cannot update goes by AdamW at the same learning rate, without decay, as its
+    /// authors do.
+    ///
+    /// Errors: [`Error::Setting`] where a group names no parameter, or names one that its rule cannot update.
+    pub fn new(optimizer: &Optimizer, modifiers: &Modifiers, parameters: &[ParameterInfo]) -> Result<Self> {
+        let mut candidates = vec![optimizer.clone()];
+        candidates.extend(modifiers.groups.iter().map(|group| group.optimizer.clone()));
+        candidates.push(optimizer.for_vectors()?);
+        let of_pattern = |name: &str| modifiers.groups.iter().position(|group| fits(&group.pattern, name));
+        let mut chosen = Vec::with_capacity(parameters.len());
+        for parameter in parameters {
+            let named = of_pattern(&parameter.name).map(|group| group + 1);
+            let candidate = match named {
+                Some(group) => group,
+                None if optimizer.updates(&parameter.shape) => 0,
+                None => candidates.len() - 1,
+            };
+            if !candidates[candidate].updates(&parameter.shape) {
+                let message = format!(
+                    "`{}` is {:?}, and {} updates matrices alone",
+                    parameter.name,
+                    parameter.shape,
+                    candidates[candidate].rule().name
+                );
+                return Err(Error::setting("group", message));
+            }
+            chosen.push(candidate);
+        }
+        if modifiers.groups.is_empty() && !chosen.contains(&0) {
+            let message = format!("{} updates matrices alone, and there are none", optimizer.rule().name);
+            return Err(Error::setting("optimizer", message));
+        }
+        for (number, group) in modifiers.groups.iter().enumerate() {
+            if !chosen.contains(&(number + 1)) {
+                let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+                let message = format!(
+                    "`{}` fits no parameter that an earlier one does not; the parameters are {}",
+                    group.pattern,
+                    names.join(", ")
+                );
+                return Err(Error::setting("group", message));
+            }
+        }
+        // Only those that have parameters.
+        let used: Vec<usize> = (0..candidates.len()).filter(|number| chosen.contains(number)).collect();
+        let place = |candidate: &usize| used.iter().position(|number| number == candidate).unwrap_or(0);
+        let of = chosen.iter().map(place).collect();
+        Ok(Grouping { optimizers: used.iter().map(|&number| candidates[number].clone()).collect(), of })
+    }
+}
+
+/// Whether `name` is of the form `pattern`, in which `*` stands for any characters.
+fn fits(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_names() {
+        let rows = [
+            ("*.bias", "0.bias", true),
+            ("*.bias", "0.weight", false),
+            ("*", "anything", true),
+            ("0.weight", "0.weight", true),
+            ("0.weight", "10.weight", false),
+            ("1*", "10.weight", true),
+            ("*a*b*", "xxaxxbxx", true),
+            ("*a*b*", "xxbxxaxx", false),
+            ("a*a", "a", false),
+            ("", "x", false),
+        ];
+        for (pattern, name, expected) in rows {
+            assert_eq!(fits(pattern, name), expected, "{pattern} and {name}");
+        }
+    }
+
+    #[test]
+    fn weights_make_plain_and_exponential_means() {
+        let theta = |step: u64| (step * step) as f64;
+        let swa = Average::Stochastic { start: 3, every: 2 };
+        let mut mean = 0.0;
+        for step in 1..=8 {
+            mean += swa.weight(step) * (theta(step) - mean);
+        }
+        assert!((mean - (9.0 + 25.0 + 49.0) / 3.0).abs() < 1e-12);
+        assert_eq!(Average::Exponential { decay: 0.75 }.weight(5), 0.25);
+        let lookahead = Lookahead { steps: 3, rate: 0.5 };
+        assert_eq!(
+            (1..=6).map(|step| lookahead.weight(step)).collect::<Vec<_>>(),
+            [0.0, 0.0, 0.5, 0.0, 0.0, 0.5]
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! The norm of the whole gradient, by one read of it, and what it decides: the scale of clipping, and whether the step is
+//! skipped. Both stay on the device, in `control`.
+
+use super::OwnBuffer;
+use super::planner::{Planner, Range};
+use super::text::{Access, FOUR, Frame, Vector};
+use crate::gpu::BufferUse;
+use crate::optim::Modifiers;
+
+/// Floats of `Control`.
+const CONTROL_FLOATS: u64 = 4;
+
+impl Planner<'_> {
+    pub(super) fn norm(&mut self) {
+        let shards = self.layout.shards.clone();
+        let all: usize = shards.iter().map(|floats| self.parts(*floats)).sum();
+        let partials = self.own("other", all);
+        let optimizer = self.plan.optimizers[0].clone();
+        // Kernels here do not look at `control`, and are the same for every rule.
+        let plain = Modifiers::default();
+        let frame = |vectors| Frame { optimizer: &optimizer, modifiers: &plain, element: FOUR, vectors };
+        let sums = |access| Vector { name: "partials".to_owned(), access, element: "f32" };
+        let gradient = Vector::new("gradient", Access::Read, FOUR);
+        let body = include_str!("../../../shaders/update/norm_partials.wgsl");
+        let kernel = frame(vec![gradient, sums(Access::ReadWrite)]).kernel("norm", body);
+        let kernel = self.kernel(kernel);
+        let mut first = 0;
+        for (shard, floats) in shards.iter().enumerate() {
+            let range = Range { group: 0, shard, offset: 0, floats: *floats, pieces: Vec::new() };
+            let count = self.parts(*floats);
+            let places = vec![self.gradient(&range), self.whole(partials)];
+            let mut launch = self.launch(0, kernel, places, count);
+            launch.words = [count as u32, 0, (floats / 4) as u32, first as u32];
+            self.then(launch);
+            first += count;
+        }
+        self.plan.buffers.push(OwnBuffer {
+            role: "other",
+            bytes: 4 * CONTROL_FLOATS,
+            uses: BufferUse::StorageUniform,
+            contents: Vec::new(),
+        });
+        let control = self.plan.buffers.len() - 1;
+        let vectors = vec![
+            sums(Access::Read),
+            Vector { element: "Control", ..Vector::new("control", Access::ReadWrite, FOUR) },
+        ];
+        let kernel =
+            frame(vectors).kernel("control", include_str!("../../../shaders/update/norm_control.wgsl"));
+        let kernel = self.kernel(kernel);
+        let Modifiers { clip_norm, skip_not_finite, .. } = self.plan.modifiers;
+        let mut launch = self.launch(0, kernel, vec![self.whole(partials), self.whole(control)], 1);
+        let largest = clip_norm.map_or(f32::INFINITY, |norm| norm as f32);
+        launch.words = [all as u32, 0, largest.to_bits(), u32::from(skip_not_finite)];
+        self.then(launch);
+        // From here on, kernels bind it.
+        self.plan.control = Some(control);
+    }
+}

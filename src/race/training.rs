@@ -1,0 +1,146 @@
+//! A race on a training task: the same data, initial parameters and order of the rows for every racer.
+
+use std::sync::atomic::AtomicBool;
+
+use super::Racer;
+use crate::data::Split;
+use crate::train::{EpochRecord, Evaluation, Event, TrainOptions, Trainer};
+use crate::{Error, Gpu, Result};
+
+/// How far a racer was at the end of an epoch.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Lap {
+    /// Updates since the start.
+    pub step: u64,
+    /// Seconds of training since the start: without evaluations, and without the first step's compilation of kernels.
+    pub seconds: f64,
+    /// The mean of the losses of the epoch's rows, each before the update that it took part in.
+    pub train_loss: f64,
+    /// The test set, where there is one and it was this epoch's turn.
+    pub test: Option<Evaluation>,
+}
+
+/// How a racer trained.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct TrainingRace {
+    /// Its epochs, as far as it came.
+    pub laps: Vec<Lap>,
+    /// Updates that it made.
+    pub steps: u64,
+    /// Why it ended early, where its loss was no longer finite.
+    pub diverged: Option<String>,
+    /// Bytes of GPU memory that its state takes, beyond θ and the gradient.
+    pub state_bytes: u64,
+    /// Numbers in θ.
+    pub parameters: usize,
+}
+
+impl TrainingRace {
+    /// The first lap at whose end the training loss was no higher than `loss`.
+    pub fn reaching_loss(&self, loss: f64) -> Option<&Lap> {
+        self.laps.iter().find(|lap| lap.train_loss <= loss)
+    }
+
+    /// The first lap after which at least this part of the test rows got their right class.
+    pub fn reaching_accuracy(&self, accuracy: f64) -> Option<&Lap> {
+        let reached =
+            |lap: &&Lap| lap.test.and_then(|test| test.accuracy).is_some_and(|found| found >= accuracy);
+        self.laps.iter().find(reached)
+    }
+}
+
+/// Trains with the racer's update rule in the place of that of `options`, and calls `on_lap` after every epoch.
+///
+/// A racer that diverges has run its race; that is no error.
+///
+/// # Errors
+/// As [`Trainer::new`] and [`Trainer::next_event`], but for [`Error::Diverged`].
+pub fn race_training(
+    gpu: &Gpu,
+    data: &Split,
+    options: &TrainOptions,
+    racer: &Racer,
+    mut on_lap: impl FnMut(&Lap),
+) -> Result<TrainingRace> {
+    let options = TrainOptions { optimizer: racer.optimizer.clone(), log_every: 0, ..options.clone() };
+    let mut trainer = Trainer::new(gpu, data.clone(), options)?;
+    let report = trainer.report();
+    let mut race = TrainingRace {
+        laps: Vec::new(),
+        steps: 0,
+        diverged: None,
+        state_bytes: report.bytes.state,
+        parameters: report.parameters,
+    };
+    warm_up(&mut trainer)?;
+    let ended = run(&mut trainer, &mut race.laps, &mut on_lap);
+    race.steps = trainer.steps();
+    match ended {
+        Ok(()) => Ok(race),
+        Err(Error::Diverged(message)) => Ok(TrainingRace { diverged: Some(message), ..race }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a step and takes it back: drivers compile kernels at their first use, which is nothing that a rule can help.
+fn warm_up(trainer: &mut Trainer) -> Result<()> {
+    let start = trainer.snapshot()?;
+    match trainer.run_steps(1) {
+        // The race itself will tell.
+        Ok(()) | Err(Error::Diverged(_)) => trainer.restore(&start),
+        Err(error) => Err(error),
+    }
+}
+
+fn run(trainer: &mut Trainer, laps: &mut Vec<Lap>, on_lap: &mut impl FnMut(&Lap)) -> Result<()> {
+    let never = AtomicBool::new(false);
+    loop {
+        match trainer.next_event(&never)? {
+            Event::Epoch(epoch) => {
+                let lap = lap(trainer, laps.last(), &epoch);
+                on_lap(&lap);
+                laps.push(lap);
+            }
+            Event::Finished => return Ok(()),
+            Event::Step(_) | Event::Replanned(_) | Event::Interrupted => {}
+        }
+    }
+}
+
+/// `trainer` has just ended `epoch`.
+fn lap(trainer: &Trainer, last: Option<&Lap>, epoch: &EpochRecord) -> Lap {
+    let (step, seconds) = last.map_or((0, 0.0), |last| (last.step, last.seconds));
+    let rows = trainer.samples(epoch.step - step) as f64;
+    Lap {
+        step: epoch.step,
+        seconds: seconds + rows / epoch.samples_per_second,
+        train_loss: epoch.train_loss,
+        test: epoch.test,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_reached_by_the_first_lap_that_is_as_good() {
+        let lap = |step: u64, train_loss: f64, accuracy: Option<f64>| {
+            let test =
+                accuracy.map(|part| Evaluation { loss: 1.0, accuracy: Some(part), rmse: None, rows: 10 });
+            Lap { step, seconds: 0.0, train_loss, test }
+        };
+        let laps =
+            vec![lap(1, 2.0, Some(0.1)), lap(2, 0.5, None), lap(3, 1.0, Some(0.9)), lap(4, 0.1, Some(0.8))];
+        let race = TrainingRace { laps, steps: 4, diverged: None, state_bytes: 0, parameters: 1 };
+        let step = |lap: Option<&Lap>| lap.map(|lap| lap.step);
+        for (loss, expected) in [(3.0, Some(1)), (1.0, Some(2)), (0.1, Some(4)), (0.05, None)] {
+            assert_eq!(step(race.reaching_loss(loss)), expected, "{loss}");
+        }
+        for (accuracy, expected) in [(0.0, Some(1)), (0.8, Some(3)), (0.9, Some(3)), (0.95, None)] {
+            assert_eq!(step(race.reaching_accuracy(accuracy)), expected, "{accuracy}");
+        }
+    }
+}
