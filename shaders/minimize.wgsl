@@ -34,6 +34,15 @@ fn is_finite4(x: vec4<f32>) -> bool {
     return all((bitcast<vec4<u32>>(x) & vec4<u32>(0x7f800000u)) != vec4<u32>(0x7f800000u));
 }
 
+// past + weight·(newest − past); by rounding, that may be another number than `newest` where the weight is 1.
+fn approach(past: vec4<f32>, newest: vec4<f32>, weight: f32) -> vec4<f32> {
+    return select(past + weight * (newest - past), newest, weight == 1.0);
+}
+
+fn are_same(a: vec4<f32>, b: vec4<f32>) -> bool {
+    return all(bitcast<vec4<u32>>(a) == bitcast<vec4<u32>>(b));
+}
+
 fn max4(x: vec4<f32>) -> f32 {
     return max(max(x.x, x.y), max(x.z, x.w));
 }

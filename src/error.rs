@@ -157,9 +157,11 @@ const LISTED: usize = 20;
 
 /// `unknown` is not in `known`: one line that says so, with the nearest name when one is near.
 pub(crate) fn did_you_mean(unknown: &str, known: &[&str]) -> String {
-    let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(unknown, name), *name)).min();
+    // Whoever writes in capitals has the letters right.
+    let typed = unknown.to_lowercase();
+    let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(&typed, name), *name)).min();
     match nearest {
-        Some((distance, name)) if distance <= 1 + name.len() / 3 && distance < name.len() => {
+        Some((distance, name)) if distance <= name.len().div_ceil(3) => {
             format!("unknown name `{unknown}`; did you mean `{name}`?")
         }
         _ if known.len() > LISTED => {

@@ -35,6 +35,7 @@ mod expression;
 mod gpu;
 mod graph;
 mod host;
+mod measure;
 mod minimize;
 mod nn;
 mod optim;
@@ -55,6 +56,7 @@ pub use gpu::{
     LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, Survey, adapters,
 };
 pub use graph::{Array, Dim, Element, Graph, Initial, ParameterInfo, Shape, StepContext, TensorType, Var};
+pub use measure::{Ceilings, KernelBench, KernelCase, KernelTiming, Yardstick, kernel_cases};
 pub use minimize::{MinimizeOptions, Minimum, Objective, Status, TracePoint, minimize};
 pub use nn::{Activation, Initialisation, Layer, Loss, Mode, ModelSpec, linear, model_help};
 pub use optim::{
@@ -70,8 +72,8 @@ pub use run::{
     EpochMetrics, Record, Run, RunFolder, read_checkpoint, read_model, write_checkpoint, write_model,
 };
 pub use train::{
-    BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, Length, LimitedBy, LineSearch, MemoryModel,
-    NamedTensor, PlanReport, Predictions, Predictor, RangeTest, RateCurve, RatePoint, RateRange, Replan,
-    Snapshot, StepRecord, TensorBytes, TrainOptions, Trainer,
+    BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, LaunchTime, Length, LimitedBy, LineSearch,
+    MemoryModel, NamedTensor, PlanReport, Predictions, Predictor, RangeTest, RateCurve, RatePoint, RateRange,
+    Replan, Snapshot, StepRecord, TensorBytes, TrainOptions, Trainer,
 };
 pub use wgpu;

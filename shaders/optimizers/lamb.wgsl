@@ -1,6 +1,6 @@
 // LAMB (You et al. 2020, algorithm 2), as Optax has it: Adam's direction with decay, scaled to the tensor's norm.
 //
-// Averages are written a + (1 − β)(x − a); see adam.wgsl.
+// Averages are written a + (1 − β)(x − a); see averaged.wgsl.
 fn prepare(before: Element, gradient: vec4<f32>) -> Element {
     var after = before;
     after.first_moment += scalar.one_minus_beta1 * (gradient - before.first_moment);

@@ -30,11 +30,11 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     if (launch.second == LAST) {
         now.trial = 0.0;
         if (now.chosen > 0.0) {
-            now.factor = now.chosen;
+            now.factor = min(now.chosen, MOST);
         } else {
-            // Below the whole grid; from the first guess again where nothing so small can help.
+            // Below the whole grid; from far above again where nothing so small can help.
             let smaller = now.factor / WIDTH;
-            now.factor = select(1.0, smaller, smaller >= LEAST);
+            now.factor = select(MOST, smaller, smaller >= LEAST);
         }
     }
     search[0] = now;

@@ -156,7 +156,7 @@ pub(super) enum Bench {
     Step(Box<BenchStepArguments>),
     /// Batch size against memory, planned and measured, and samples a second
     Batch(Box<BenchBatchArguments>),
-    /// Each update rule's kernels against a plain copy on this adapter, in the same run
+    /// Each kernel against what this adapter does at best, measured in the same run
     Kernels(BenchKernelsArguments),
 }
 
@@ -173,6 +173,9 @@ pub(super) struct BenchStepArguments {
     /// Steps before those that are measured
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub warm_up: u64,
+    /// Tell how long each kernel of a step takes, and write it as a trace for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "trace.json")]
+    pub profile: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -201,15 +204,16 @@ pub(super) struct BenchBatchArguments {
 
 #[derive(Args)]
 pub(super) struct BenchKernelsArguments {
-    /// Parameters that are updated, in matrices of 1024 x 1024
+    /// Only these kernels, by their name or the start of it: `matmul`, `matmul nt`, `sum`, `update`, `update adam`
+    /// [default: all but `update muon`, which is bound by products of matrices]
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Vec<String>,
+    /// Parameters that update rules update, in matrices of 1024 x 1024
     #[arg(long, value_name = "N", default_value_t = 64 << 20, value_parser = RangedU64ValueParser::<u64>::new().range(1 << 20..=1 << 32))]
     pub parameters: u64,
     /// How often each is measured; the median is told
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     pub rounds: u64,
-    /// Only these rules [default: all but muon, which is bound by products of matrices]
-    #[arg(long, value_name = "NAME")]
-    pub rule: Vec<String>,
 }
 
 /// Below the flags in the help of `minimize`.

@@ -5,8 +5,9 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::arguments::{BenchStepArguments, Global, gathered};
-use super::output::{Ended, Output};
+use super::output::{Ended, Output, check_file};
 use super::plan::parts;
+use super::profile::profile;
 use crate::data::Split;
 use crate::run::{RunConfig, Settings, given};
 use crate::train::{Choice, MemoryModel, TrainOptions, Trainer};
@@ -37,6 +38,7 @@ pub(super) fn step(
     began: Instant,
 ) -> Ended {
     let mut config = configuration(arguments, global)?;
+    arguments.profile.as_ref().map_or(Ok(()), |file| check_file("--profile", file))?;
     let mut split = config.load_data()?;
     split.test = None;
     let gpu = Gpu::new(&config.gpu_options())?;
@@ -51,6 +53,7 @@ pub(super) fn step(
     }
     let steps = arguments.settings.steps.unwrap_or(STEPS);
     let (mut seconds, mut streamed_seconds, waits) = (0.0, 0.0, trainer.device_waits());
+    let host = trainer.host_time();
     for turn in 0..TURNS.min(steps) {
         let share = steps * (turn + 1) / TURNS - steps * turn / TURNS;
         seconds += timed(&mut trainer, share)?;
@@ -59,16 +62,17 @@ pub(super) fn step(
         }
     }
     let waits = trainer.device_waits() - waits;
+    let host = (trainer.host_time() - host).as_secs_f64() / steps as f64;
     let on_gpu =
         (0..TIMED).map(|_| trainer.time_step()).collect::<Result<Option<Vec<f64>>>>()?.and_then(median);
     let rate = steps as f64 / seconds;
     let streamed_rate = streamed.as_ref().map(|_| steps as f64 / streamed_seconds);
-    let report = trainer.report();
+    let report = trainer.report().clone();
     let samples = rate * report.batch as f64;
     output.result(&format!(
         "{}, a batch of {}, rows on the GPU: {}",
         report.adapter,
-        parts(report),
+        parts(&report),
         yes(report.resident)
     ))?;
     output.result(&format!("{rate:.2} steps/s, {samples:.0} samples/s, {:.3} ms a step", 1e3 / rate))?;
@@ -81,8 +85,11 @@ pub(super) fn step(
     if let Some(on_gpu) = on_gpu {
         output.result(&format!("{:.3} ms of a step are kernels on the adapter", 1e3 * on_gpu))?;
     }
+    output.result(&format!("{:.1} µs of a step are the host's own work", 1e6 * host))?;
     output.result(&format!("bound by {}", trainer.bound()))?;
     output.result(&format!("{first:.3} s from the start of the program to the end of the first step"))?;
+    let trace = arguments.profile.as_deref();
+    trace.map_or(Ok(()), |file| profile(&mut trainer, file, output))?;
     output.event(
         "done",
         &json!({
@@ -93,11 +100,13 @@ pub(super) fn step(
             "resident": report.resident,
             "streamed_steps_per_second": if report.resident { streamed_rate } else { Some(rate) },
             "gpu_seconds_per_step": on_gpu,
+            "host_seconds_per_step": host,
             "waits": waits,
             "bound": trainer.bound(),
             "first_step_seconds": first,
             "planned_bytes": report.bytes.total,
             "measured_bytes": measured,
+            "trace": trace,
         }),
     )
 }

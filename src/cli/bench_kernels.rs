@@ -5,11 +5,17 @@ use serde_json::json;
 use super::arguments::{BenchKernelsArguments, Global};
 use super::bench::median;
 use super::output::{Ended, Output, complain};
-use crate::gpu::format_bytes;
-use crate::{Average, Error, Gpu, Modifiers, Optimizer, Result, Stepper, UPDATE_RULES, UpdateTiming};
+use crate::error::did_you_mean;
+use crate::{
+    Average, Ceilings, Error, Gpu, KernelBench, KernelCase, KernelTiming, Modifiers, Optimizer, Result,
+    Stepper, UPDATE_RULES, UpdateTiming, Yardstick, kernel_cases,
+};
 
-/// The rule that is bound by products of matrices, not by memory.
-const BOUND_BY_PRODUCTS: &str = "muon";
+/// What stands before the name of a rule.
+const UPDATE: &str = "update";
+
+/// The rule that is bound by products of matrices, not by memory: measured where it is asked for.
+const BOUND_BY_PRODUCTS: &str = "update muon";
 
 /// Updates that are timed together, so that the ends of a measurement do not count.
 const REPEATS: u32 = 4;
@@ -24,50 +30,118 @@ struct Update {
     modifiers: Modifiers,
 }
 
+/// A line of the result.
+struct Line<'a> {
+    kernel: &'a str,
+    shape: Vec<usize>,
+    seconds: f64,
+    operations: Option<u64>,
+    bytes: u64,
+    fraction: f64,
+}
+
 pub(super) fn kernels(arguments: &BenchKernelsArguments, global: &Global, output: &Output) -> Ended {
-    let updates = updates(&arguments.rule)?;
     let gpu = Gpu::new(&global.gpu_options()?)?;
-    let matrices = (arguments.parameters as usize).div_ceil(SIDE * SIDE);
+    let (cases, updates) = chosen(&arguments.kernel, kernel_cases(gpu.profile())?, updates()?)?;
+    output.result(&gpu.adapter_info().name)?;
+    let yardstick = Yardstick::new(&gpu)?;
+    let ceilings = yardstick.measure()?;
     output.result(&format!(
-        "{}, {matrices} matrices of {SIDE} x {SIDE}, against a copy of as many floats in the same round\n\
-         update                  ms        moved      GB/s   of copy",
-        gpu.adapter_info().name
+        "ceilings now: {:.1} GFLOP/s in registers, {:.1} GB/s copied; each kernel is held against those of its own rounds",
+        1e-9 * ceilings.operations_per_second,
+        1e-9 * ceilings.bytes_per_second
     ))?;
-    for update in updates {
-        match measure(&gpu, &update, matrices, arguments.rounds) {
-            Ok(timings) => tell(&update.name, matrices, &timings, output)?,
-            Err(error @ (Error::OutOfMemory(_) | Error::DoesNotFit(_))) => {
-                complain(&format!("{} is left out: {error}; ask for fewer --parameters", update.name));
-            }
-            Err(error) => return Err(error.into()),
-        }
+    output.result(&format!(
+        "{:22} {:18} {:>11} {:>9} {:>8} {:>11}",
+        "kernel", "shape", "ms", "GFLOP/s", "GB/s", "of ceiling"
+    ))?;
+    for case in &cases {
+        let measured = measure(&gpu, &yardstick, case, arguments.rounds);
+        tell_or_leave_out(&case.kernel, measured, output)?;
     }
-    output.event("done", &json!({ "adapter": gpu.adapter_info().name, "parameters": matrices * SIDE * SIDE }))
+    // Their copies take memory of their own.
+    drop(yardstick);
+    let matrices = (arguments.parameters as usize).div_ceil(SIDE * SIDE);
+    for update in &updates {
+        let measured = measure_update(&gpu, update, matrices, arguments.rounds);
+        tell_or_leave_out(&update.name, measured, output)?;
+    }
+    output.event(
+        "done",
+        &json!({
+            "adapter": gpu.adapter_info().name,
+            "operations_per_second": ceilings.operations_per_second,
+            "bytes_per_second": ceilings.bytes_per_second,
+            "parameters": matrices * SIDE * SIDE,
+        }),
+    )
+}
+
+/// The cases and updates whose names begin as is asked for.
+fn chosen(
+    names: &[String],
+    mut cases: Vec<KernelCase>,
+    mut updates: Vec<Update>,
+) -> Result<(Vec<KernelCase>, Vec<Update>)> {
+    let all: Vec<&str> = cases
+        .iter()
+        .map(|case| case.kernel.as_str())
+        .chain(updates.iter().map(|update| update.name.as_str()))
+        .collect();
+    if let Some(unknown) = names.iter().find(|name| !all.iter().any(|known| begins(known, name))) {
+        return Err(Error::setting("--kernel", did_you_mean(unknown, &all)));
+    }
+    if names.is_empty() {
+        updates.retain(|update| update.name != BOUND_BY_PRODUCTS);
+    } else {
+        let wanted = |known: &str| names.iter().any(|name| begins(known, name));
+        cases.retain(|case| wanted(&case.kernel));
+        updates.retain(|update| wanted(&update.name));
+    }
+    Ok((cases, updates))
+}
+
+/// Whether `known` is `name` or begins with its words.
+fn begins(known: &str, name: &str) -> bool {
+    known.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ',']))
 }
 
 /// Every rule, and Adam with what goes with it: one more read of the gradient, one more vector to read and write.
-fn updates(rules: &[String]) -> Result<Vec<Update>> {
-    let plain = |name: &str| {
-        let optimizer = Optimizer::new(name)?;
-        Ok(Update { name: name.to_owned(), optimizer, modifiers: Modifiers::default() })
+fn updates() -> Result<Vec<Update>> {
+    let update = |label: &str, rule: &str, modifiers| {
+        Ok(Update { name: format!("{UPDATE} {label}"), optimizer: Optimizer::new(rule)?, modifiers })
     };
-    if !rules.is_empty() {
-        return rules.iter().map(|name| plain(name)).collect();
-    }
-    let names = UPDATE_RULES.iter().map(|rule| rule.name).filter(|name| *name != BOUND_BY_PRODUCTS);
-    let mut updates: Vec<Update> = names.map(plain).collect::<Result<_>>()?;
+    let plain = UPDATE_RULES.iter().map(|rule| update(rule.name, rule.name, Modifiers::default()));
+    let mut updates: Vec<Update> = plain.collect::<Result<_>>()?;
     let average = Some(Average::Exponential { decay: 0.999 });
     let with = [
         ("adam, clipped", Modifiers { clip_norm: Some(1.0), ..Modifiers::default() }),
-        ("adam with a mean", Modifiers { average, ..Modifiers::default() }),
+        ("adam, with a mean", Modifiers { average, ..Modifiers::default() }),
     ];
-    for (name, modifiers) in with {
-        updates.push(Update { name: name.to_owned(), modifiers, ..plain("adam")? });
+    for (label, modifiers) in with {
+        updates.push(update(label, "adam", modifiers)?);
     }
     Ok(updates)
 }
 
-fn measure(gpu: &Gpu, update: &Update, matrices: usize, rounds: u64) -> Result<Vec<UpdateTiming>> {
+fn measure<'a>(gpu: &Gpu, yardstick: &Yardstick, case: &'a KernelCase, rounds: u64) -> Result<Line<'a>> {
+    let bench = KernelBench::new(gpu, case)?;
+    let rounds = (0..rounds).map(|_| Ok((yardstick.measure()?, bench.measure()?)));
+    let rounds: Vec<(Ceilings, KernelTiming)> = rounds.collect::<Result<_>>()?;
+    let Some((_, timing)) = rounds.first() else {
+        return Err(Error::setting("--rounds", "must be at least 1"));
+    };
+    Ok(Line {
+        kernel: &case.kernel,
+        shape: case.shape.clone(),
+        seconds: middle(rounds.iter().map(|(_, timing)| timing.seconds)),
+        operations: Some(timing.operations).filter(|operations| *operations > 0),
+        bytes: timing.bytes,
+        fraction: middle(rounds.iter().map(|(ceilings, timing)| timing.fraction_of(ceilings))),
+    })
+}
+
+fn measure_update<'a>(gpu: &Gpu, update: &'a Update, matrices: usize, rounds: u64) -> Result<Line<'a>> {
     let names: Vec<String> = (0..matrices).map(|number| number.to_string()).collect();
     let tensors: Vec<(&str, &[usize])> =
         names.iter().map(|name| (name.as_str(), &[SIDE, SIDE][..])).collect();
@@ -79,29 +153,71 @@ fn measure(gpu: &Gpu, update: &Update, matrices: usize, rounds: u64) -> Result<V
     stepper.step(update.optimizer.learning_rate(), &gradient)?;
     drop(gradient);
     stepper.measure(1)?;
-    (0..rounds).map(|_| stepper.measure(REPEATS)).collect()
+    let timings: Vec<UpdateTiming> = (0..rounds).map(|_| stepper.measure(REPEATS)).collect::<Result<_>>()?;
+    Ok(Line {
+        kernel: &update.name,
+        shape: vec![matrices, SIDE, SIDE],
+        seconds: middle(timings.iter().map(|timing| timing.update_seconds)),
+        operations: None,
+        bytes: timings.first().map_or(0, |timing| timing.update_bytes),
+        fraction: middle(timings.iter().map(UpdateTiming::fraction_of_copy)),
+    })
 }
 
-fn tell(name: &str, matrices: usize, timings: &[UpdateTiming], output: &Output) -> Ended {
-    let of =
-        |value: fn(&UpdateTiming) -> f64| median(timings.iter().map(value).collect()).unwrap_or(f64::NAN);
-    let (seconds, fraction) = (of(|timing| timing.update_seconds), of(UpdateTiming::fraction_of_copy));
-    let bytes = timings.first().map_or(0, |timing| timing.update_bytes);
-    let rate = bytes as f64 / seconds * 1e-9;
-    let line = json!({
-        "kernel": name,
-        "shape": [matrices, SIDE, SIDE],
-        "seconds": seconds,
-        "bytes": bytes,
+fn middle(values: impl Iterator<Item = f64>) -> f64 {
+    median(values.collect()).unwrap_or(f64::NAN)
+}
+
+/// Tells of a kernel; one that does not fit is left out, which is said.
+fn tell_or_leave_out(kernel: &str, measured: Result<Line>, output: &Output) -> Ended {
+    match measured {
+        Ok(line) => tell(&line, output),
+        Err(error @ (Error::OutOfMemory(_) | Error::DoesNotFit(_))) => {
+            complain(&format!("{kernel} is left out: {error}"));
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn tell(line: &Line, output: &Output) -> Ended {
+    let gflops = line.operations.map(|operations| operations as f64 / line.seconds * 1e-9);
+    let rate = line.bytes as f64 / line.seconds * 1e-9;
+    let event = json!({
+        "kernel": line.kernel,
+        "shape": line.shape,
+        "seconds": line.seconds,
+        "bytes": line.bytes,
+        "gflops": gflops,
         "gbytes_per_second": rate,
-        "fraction_of_ceiling": fraction,
-        "copy_seconds": of(|timing| timing.copy_seconds),
+        "fraction_of_ceiling": line.fraction,
     });
-    output.event("kernel", &line)?;
+    output.event("kernel", &event)?;
+    let shape: Vec<String> = line.shape.iter().map(usize::to_string).collect();
     output.result(&format!(
-        "{name:17} {:9.2} {:>12} {rate:9.1} {:8.0} %",
-        1e3 * seconds,
-        format_bytes(bytes),
-        100.0 * fraction
+        "{:22} {:18} {:11.3} {:>9} {rate:8.1} {:9.0} %",
+        line.kernel,
+        shape.join(" "),
+        1e3 * line.seconds,
+        gflops.map_or("–".to_owned(), |gflops| format!("{gflops:.1}")),
+        100.0 * line.fraction
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::begins;
+
+    #[test]
+    fn kernels_are_chosen_by_whole_words() {
+        for (known, name, expected) in [
+            ("matmul nt", "matmul", true),
+            ("matmul nt", "matmul nt", true),
+            ("update adamw", "update adam", false),
+            ("update adam, clipped", "update adam", true),
+            ("sum of rows", "su", false),
+        ] {
+            assert_eq!(begins(known, name), expected, "{known} {name}");
+        }
+    }
 }

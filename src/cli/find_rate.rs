@@ -53,11 +53,27 @@ fn configuration(arguments: &TrainArguments, global: &Global) -> Result<RunConfi
     refuse_without_use("train --find-lr", &arguments.settings, &WITHOUT_USE)?;
     let settings = gathered(arguments.file.as_deref(), &arguments.settings, &arguments.optimizer, global)?;
     let config = RunConfig::resolve(&settings)?;
-    match config.options.search {
-        None => Ok(config),
-        Some(_) => Err(Error::setting("--find-lr", "looks for a number, which a line search has no use for")),
+    let optimizer = &config.options.optimizer;
+    let rule = optimizer.rule().name;
+    if config.options.search.is_some() {
+        return Err(Error::setting("--find-lr", "looks for a number, which a line search has no use for"));
     }
+    if arguments.optimizer.lr.is_some() {
+        return Err(Error::setting(
+            "--lr",
+            "has no meaning for `train --find-lr`, which goes through all rates",
+        ));
+    }
+    if STEPS_OF_THEIR_OWN.contains(&rule) {
+        let message =
+            format!("{rule} adapts its steps after the first, whatever the learning rate is by then");
+        return Err(Error::setting("--find-lr", message));
+    }
+    Ok(config)
 }
+
+/// Rules that a learning rate reaches at their first step alone.
+const STEPS_OF_THEIR_OWN: [&str; 1] = ["rprop"];
 
 /// Rows of the table.
 const ROWS: usize = 12;

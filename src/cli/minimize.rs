@@ -75,7 +75,12 @@ fn conclude(objective: &Objective, minimum: &Minimum, output: &Output) -> Ended 
         Status::MaxSteps => "stopped after",
         Status::Stalled => "stalled, changing nothing any more, within",
         Status::Diverged if steps == 0 => {
-            return Err(Stop::Told(format!("the loss is {loss} at the start; start elsewhere")));
+            let what = match (minimum.loss.is_finite(), minimum.gradient_norm.is_finite()) {
+                (false, _) => format!("the loss is {loss} at the start"),
+                (_, false) => "the gradient is not finite at the start".to_owned(),
+                _ => format!("the loss is {loss} at the start, more than f32 holds"),
+            };
+            return Err(Stop::Told(format!("{what}; start elsewhere")));
         }
         Status::Diverged => {
             let message =

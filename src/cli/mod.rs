@@ -12,6 +12,7 @@ mod minimize;
 mod optimizer_list;
 mod output;
 mod plan;
+mod profile;
 mod progress;
 mod race;
 mod race_expression;

@@ -125,8 +125,23 @@ pub(super) fn described(racer: &Racer, fared: Value) -> Result<Value> {
     Ok(event)
 }
 
+/// A table with a column of the steps to the target, where one was given; it is `targets` among the others.
+pub(super) fn table_with_targets(
+    arguments: &RaceArguments,
+    head: &[&str],
+    rows: &[Vec<String>],
+    targets: usize,
+) -> Vec<String> {
+    let (mut head, mut rows) = (head.to_vec(), rows.to_vec());
+    if arguments.target_loss.or(arguments.target_accuracy).is_none() {
+        head.remove(targets);
+        rows.iter_mut().for_each(|row| drop(row.remove(targets)));
+    }
+    table(&head, &rows)
+}
+
 /// Lines of columns as wide as they need: the first one at the left, the others at the right.
-pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let head = head.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     let lines: Vec<&Vec<String>> = std::iter::once(&head).chain(rows).collect();
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);

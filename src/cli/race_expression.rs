@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::arguments::{Global, RaceArguments};
 use super::minimize::options;
 use super::output::{Ended, Output};
-use super::race::{CLASSICAL, cell, described, done, draw, racers, table};
+use super::race::{CLASSICAL, cell, described, done, draw, racers, table_with_targets};
 use crate::plot::{Curve, Landscape, Panel, Path, curves, gif};
 use crate::race::Racer;
 use crate::run::{given, write_atomically};
@@ -62,7 +62,7 @@ pub(super) fn race(arguments: &RaceArguments, global: &Global, output: &Output) 
         output.object(&event(racer, &minimum, arguments.target_loss)?)?;
         minima.push(minimum);
     }
-    for line in lines(&racers, &minima, arguments.target_loss) {
+    for line in lines(&racers, &minima, arguments) {
         output.result(&line)?;
     }
     if trace > 1 {
@@ -141,19 +141,19 @@ fn event(racer: &Racer, minimum: &Minimum, target: Option<f64>) -> Result<Value>
     )
 }
 
-fn lines(racers: &[Racer], minima: &[Minimum], target: Option<f64>) -> Vec<String> {
+fn lines(racers: &[Racer], minima: &[Minimum], arguments: &RaceArguments) -> Vec<String> {
     let row = |(racer, minimum): (&Racer, &Minimum)| {
         vec![
             racer.name.clone(),
             format!("{:.4e}", minimum.loss),
-            cell(steps_to(minimum, target)),
+            cell(steps_to(minimum, arguments.target_loss)),
             format!("{:.3}", minimum.seconds),
             state_bytes(racer).to_string(),
             status(minimum.status).to_owned(),
         ]
     };
     let head = ["method", "loss", "steps to target", "seconds", "state bytes/parameter", "status"];
-    table(&head, &racers.iter().zip(minima).map(row).collect::<Vec<_>>())
+    table_with_targets(arguments, &head, &racers.iter().zip(minima).map(row).collect::<Vec<_>>(), 2)
 }
 
 fn status(status: Status) -> &'static str {

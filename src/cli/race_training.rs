@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::arguments::{Global, RaceArguments, gathered};
 use super::output::{Ended, Output, complain};
 use super::progress::metric;
-use super::race::{CLASSICAL, cell, described, done, draw, racers, table};
+use super::race::{CLASSICAL, cell, described, done, draw, racers, table_with_targets};
 use crate::plot::{Curve, Panel, curves};
 use crate::race::{Lap, Racer, TrainingRace, race_training};
 use crate::run::{OptimizerSettings, RunConfig};
@@ -126,7 +126,7 @@ fn lines(names: &[String], races: &[TrainingRace], arguments: &RaceArguments) ->
     let test = if regression { "test error" } else { "test accuracy" };
     let head =
         ["method", "train loss", test, "steps to target", "seconds", "state bytes/parameter", "status"];
-    table(&head, &names.iter().zip(races).map(row).collect::<Vec<_>>())
+    table_with_targets(arguments, &head, &names.iter().zip(races).map(row).collect::<Vec<_>>(), 3)
 }
 
 /// What a panel shows of a lap.

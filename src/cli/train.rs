@@ -15,7 +15,7 @@ use super::plan::{described, parts};
 use super::progress::{Progress, metric};
 use crate::gpu::format_bytes;
 use crate::nn::model_help;
-use crate::optim::{Average, schedule_help};
+use crate::optim::schedule_help;
 use crate::run::{EpochMetrics, Record, Run, RunConfig, RunFolder, Settings, given, read_checkpoint};
 use crate::train::{BatchSize, Event, Length, TrainOptions, Trainer};
 use crate::{Error, Gpu, Result};
@@ -58,7 +58,7 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
     let name = split.train.name().to_owned();
     let gpu = Gpu::new(&config.gpu_options())?;
     let trainer = Trainer::new(&gpu, split, config.options.clone())?;
-    refuse_late_mean(&config.options, trainer.total_steps())?;
+    config.options.modifiers.check_length(trainer.total_steps())?;
     output.event("plan", trainer.report())?;
     described(trainer.report(), &gpu.budget().source).iter().for_each(|line| output.explain(line));
     // The folder says the sizes that were found, so that the run goes on to the same bits where others would be.
@@ -81,17 +81,6 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
     output.explain(&format!("writing to {}", run.folder().path().display()));
     follow(&mut run, &interrupted, output)?;
     finish(&run, began, output)
-}
-
-/// Errors where the mean of θ would begin only after the last of `steps` steps.
-fn refuse_late_mean(options: &TrainOptions, steps: u64) -> Result<()> {
-    match options.modifiers.average {
-        Some(Average::Stochastic { start, .. }) if start > steps => Err(Error::setting(
-            "--swa",
-            format!("begins at step {start}, and the run ends after step {steps}"),
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// Trains to the end, telling every event.

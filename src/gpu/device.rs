@@ -1,7 +1,10 @@
 //! A device to train on: opened with the adapter's real limits, or handed over by an app.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use wgpu::{Features, PollType, SubmissionIndex};
 
@@ -9,13 +12,17 @@ use super::adapter::{self, AdapterChoice};
 use super::buffer::Account;
 use super::fault::{Faults, device_error, one_line};
 use super::memory::{self, AdapterMemory, Budget, MemoryLimit};
-use super::profile::{LimitOverrides, Profile};
+use super::profile::{AdapterClass, LimitOverrides, Profile};
 use super::transfer::Transfers;
 use crate::{Error, Result};
 
 /// Features that a device gets where its adapter has them; none is needed.
 pub(super) const USEFUL: Features =
     Features::TIMESTAMP_QUERY.union(Features::SHADER_F16).union(Features::SUBGROUP);
+
+/// The pauses between questions where the driver is only ever asked: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_micros(10);
+const LONGEST_PAUSE: Duration = Duration::from_micros(250);
 
 /// How to open a device.
 #[derive(Clone, Debug, Default)]
@@ -184,9 +191,28 @@ impl Gpu {
         self.poll_with(PollType::Poll)
     }
 
-    /// Waits until `submission` is done and its callbacks have run.
+    /// Waits until `submission` is done and its callbacks have run, however long that takes.
+    ///
+    /// A software adapter is asked again and again, and slept between: Mesa's llvmpipe loses some wake-ups for good,
+    /// whatever the time that it was given (llama.cpp's pull requests 20531 and 20618 met it too), and wgpu 30 panics
+    /// where a wait with a time limit meets another thread's poll.
     pub(crate) fn wait(&self, submission: &SubmissionIndex) -> Result<()> {
-        self.poll_with(PollType::Wait { submission_index: Some(submission.clone()), timeout: None })
+        if self.profile.class != AdapterClass::Software {
+            return self
+                .poll_with(PollType::Wait { submission_index: Some(submission.clone()), timeout: None });
+        }
+        let done = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&done);
+        self.queue.on_submitted_work_done(move || told.store(true, Ordering::Release));
+        let mut pause = FIRST_PAUSE;
+        loop {
+            self.poll()?;
+            if done.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            thread::sleep(pause);
+            pause = LONGEST_PAUSE.min(2 * pause);
+        }
     }
 
     fn poll_with(&self, kind: PollType) -> Result<()> {

@@ -4,6 +4,7 @@
 //! many whole steps, gradient and update, in one invocation (`kernel`, `single`); another runs as a plan (`planned`).
 
 mod kernel;
+mod layout;
 mod objective;
 mod planned;
 mod scalars;
@@ -18,12 +19,12 @@ use serde::Serialize;
 
 pub use objective::Objective;
 
-use crate::optim::{Modifiers, Optimizer, Schedule};
+use crate::optim::{Average, Modifiers, Optimizer, Passes, Schedule};
 use crate::{Error, Gpu, Result};
 use planned::Planned;
 use single::Single;
 
-/// Updates in a row that change no bit of θ, after which it is said to have stalled.
+/// Updates in a row that change no bit of θ, after which it is said to have stalled, at least.
 const STALLED: u64 = 100;
 
 /// How an expression is minimised.
@@ -61,10 +62,34 @@ impl MinimizeOptions {
         self.schedule.rate(self.optimizer.learning_rate(), number, self.steps, 1)
     }
 
-    /// The optimizer's scalars of the steps after `done` up to `until`.
-    fn scalars(&self, done: u64, until: u64) -> Vec<[f32; Optimizer::SCALARS]> {
-        let numbers = done + 1..until + 1;
-        numbers.map(|number| self.optimizer.scalars(number, self.learning_rate(number))).collect()
+    /// The scalars of the optimizer and of what goes with it, of the steps after `done` up to `until`,
+    /// one step after another, each a line of [`kernel::LINE`].
+    fn scalars(&self, done: u64, until: u64) -> Vec<f32> {
+        let line = |number| {
+            let own = self.optimizer.scalars(number, self.learning_rate(number));
+            own.into_iter().chain(self.modifiers.scalars(number))
+        };
+        (done + 1..until + 1).flat_map(line).collect()
+    }
+
+    /// Updates in a row that change no bit of θ, nor of what follows it, after which nothing will: what follows θ moves
+    /// now and then.
+    fn stalled_after(&self) -> u64 {
+        let Modifiers { average, lookahead, .. } = self.modifiers;
+        let moves = match average {
+            Some(Average::Stochastic { start, every }) => start.max(every),
+            Some(Average::Exponential { .. }) | None => 0,
+        };
+        STALLED.max(moves).max(lookahead.map_or(0, |lookahead| lookahead.steps))
+    }
+
+    /// Whether one kernel can do a whole step of it: what goes with the rule is then done there too.
+    fn in_one_kernel(&self) -> bool {
+        let Modifiers { skip_not_finite, groups, lookahead, .. } = &self.modifiers;
+        // Lookahead does not go with a rule that looks ahead itself, which the plan tells.
+        let is_known = self.optimizer.passes() != Some(Passes::Orthogonal)
+            && !(lookahead.is_some() && self.optimizer.has_readout());
+        is_known && !skip_not_finite && groups.is_empty()
     }
 
     /// Whether the gradient at θ is within the tolerance; zero where there is none.
@@ -79,6 +104,9 @@ impl MinimizeOptions {
                 return Err(Error::setting(name, format!("must be at most {most}, not {count}")));
             }
         }
+        self.modifiers.check()?;
+        self.optimizer.check()?;
+        self.modifiers.check_length(self.steps)?;
         if self.schedule.watches() {
             return Err(Error::setting(
                 "schedule",
@@ -102,7 +130,7 @@ pub enum Status {
     Converged,
     /// All steps were made.
     MaxSteps,
-    /// The loss or some of θ is no number any more, or too large for one.
+    /// The loss, its gradient or some of θ is no number, or too large for one: at the start, where no step was made.
     Diverged,
     /// Updates change no bit of θ any more, though its gradient is not within the tolerance.
     Stalled,
@@ -170,8 +198,7 @@ enum Descent<'a> {
 
 impl<'a> Descent<'a> {
     fn new(gpu: &'a Gpu, objective: &'a Objective, options: &'a MinimizeOptions) -> Result<Self> {
-        let in_one_kernel = options.optimizer.is_elementwise() && options.modifiers == Modifiers::default();
-        Ok(match scalars::write_out(objective).filter(|_| in_one_kernel) {
+        Ok(match scalars::write_out(objective).filter(|_| options.in_one_kernel()) {
             Some(program) => Descent::Single(Box::new(Single::new(gpu, objective, &program, options)?)),
             None => Descent::Planned(Box::new(Planned::new(gpu, objective, options)?)),
         })
@@ -207,14 +234,17 @@ impl<'a> Descent<'a> {
 pub fn minimize(gpu: &Gpu, objective: &Objective, options: &MinimizeOptions) -> Result<Minimum> {
     let began = Instant::now();
     options.check()?;
-    let mut descent = Descent::new(gpu, objective, options)?;
-    let start = objective.start().iter().map(|&x| f64::from(x as f32)).collect();
-    let mut last =
-        Advance { done: 0, evaluations: 0, unchanged: 0, stop: None, theta: start, trace: Vec::new() };
+    let start: Vec<f64> = objective.start().iter().map(|&x| f64::from(x as f32)).collect();
     let mut trace = Vec::new();
     if options.trace > 0 {
-        trace.push((0, last.theta.clone()));
+        trace.push((0, start.clone()));
     }
+    let stop = (!objective.is_finite(&start)).then_some(Stop::Diverged);
+    let mut last = Advance { done: 0, evaluations: 0, unchanged: 0, stop, theta: start, trace: Vec::new() };
+    if last.stop.is_some() {
+        return Ok(concluded(objective, options, last, trace, began));
+    }
+    let mut descent = Descent::new(gpu, objective, options)?;
     while last.done < options.steps && last.stop.is_none() {
         last = descent.advance()?;
         trace.append(&mut last.trace);
@@ -231,12 +261,12 @@ fn concluded(
 ) -> Minimum {
     let loss = objective.evaluate(&last.theta);
     let gradient_norm = norm(&objective.gradient(&last.theta));
-    let finite = loss.is_finite() && last.theta.iter().all(|x| x.is_finite());
+    let finite = [loss, gradient_norm].iter().chain(&last.theta).all(|x| x.is_finite());
     let status = if !finite || last.stop == Some(Stop::Diverged) {
         Status::Diverged
     } else if gradient_norm <= options.tolerance.unwrap_or(0.0) {
         Status::Converged
-    } else if last.stop.is_some() || last.unchanged >= STALLED {
+    } else if last.stop.is_some() || last.unchanged >= options.stalled_after() {
         Status::Stalled
     } else {
         Status::MaxSteps

@@ -54,6 +54,11 @@ impl Objective {
         self.graph.parameters().iter().map(|unknown| (unknown.name.as_str(), unknown.elements()))
     }
 
+    /// Whether f32 holds the value at θ, and its gradient is finite.
+    pub(super) fn is_finite(&self, theta: &[f64]) -> bool {
+        (self.evaluate(theta) as f32).is_finite() && self.gradient(theta).iter().all(|x| x.is_finite())
+    }
+
     /// Where θ starts.
     pub fn start(&self) -> &[f64] {
         &self.start

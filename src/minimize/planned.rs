@@ -1,6 +1,6 @@
 //! An objective of any size: a plan of loss and gradient, then the optimizer's kernel, many steps a submit.
 
-use super::{Advance, MinimizeOptions, Objective, STALLED, Stop};
+use super::{Advance, MinimizeOptions, Objective, Stop};
 use crate::gpu::{Buffer, BufferUse, Kernels};
 use crate::graph::Graph;
 use crate::graph::ops::Lowering;
@@ -31,9 +31,12 @@ pub(super) struct Planned<'a> {
     /// The scalars of the steps of a submit, and their losses.
     schedule: Buffer,
     losses: Buffer,
+    /// The shards of θ before the last update of a submit.
+    before: Vec<Buffer>,
     done: u64,
-    /// θ after them, and how many of the last updates left it as it is.
+    /// θ as the user reads it after them.
     theta: Vec<f64>,
+    /// How many of the last updates left it and the theta vector as they are, as far as the last of each submit tells.
     unchanged: u64,
 }
 
@@ -63,6 +66,7 @@ impl<'a> Planned<'a> {
         let planned = Planned {
             schedule: storage(SUBMIT_STEPS * update.plan().scalars_bytes())?,
             losses: storage(SUBMIT_STEPS * LOSS_BYTES)?,
+            before: memory.theta.iter().map(|shard| storage(shard.bytes())).collect::<Result<_>>()?,
             gpu,
             objective,
             options,
@@ -91,30 +95,35 @@ impl<'a> Planned<'a> {
         self.submit(until)?;
         let losses = self.gpu.read_buffer(self.losses.raw(), 0..(until - self.done) * LOSS_BYTES)?;
         let losses: Vec<f32> = bytemuck::pod_collect_to_vec(&losses);
-        let theta = self.read_theta()?;
-        let same = self.theta.iter().map(|x| x.to_bits()).eq(theta.iter().map(|x| x.to_bits()));
+        let theta =
+            self.read(&self.update.readout().unwrap_or_else(|| self.memory.theta.iter().collect()))?;
+        // θ as the user reads it may stand still while the steps go on, and a way that goes to and fro may meet the ends
+        // of submits at one place.
+        let [before, after] =
+            [&self.before, &self.memory.theta].map(|shards| self.read(&shards.iter().collect::<Vec<_>>()));
+        let same = bits(&before?).eq(bits(&after?)) && bits(&self.theta).eq(bits(&theta));
+        self.theta.clone_from(&theta);
         self.unchanged = if same { self.unchanged + until - self.done } else { 0 };
         // Each loss is that before its step.
         let lost = losses.iter().position(|loss| !loss.is_finite());
         let done = lost.map_or(until, |step| self.done + step as u64);
         let trace = if done == next_point { vec![(done, theta.clone())] } else { Vec::new() };
         self.done = done;
-        self.theta.clone_from(&theta);
         let stop = if lost.is_some() || theta.iter().any(|x| !x.is_finite()) {
             Some(Stop::Diverged)
         } else {
-            self.stop()
+            self.stop(&theta)
         };
         let evaluations = until;
         Ok(Advance { done, evaluations, unchanged: self.unchanged, stop, theta, trace })
     }
 
-    fn stop(&self) -> Option<Stop> {
+    fn stop(&self, theta: &[f64]) -> Option<Stop> {
         self.options.tolerance?;
-        if self.options.is_within(self.objective, &self.theta) {
+        if self.options.is_within(self.objective, theta) {
             return Some(Stop::Converged);
         }
-        (self.unchanged >= STALLED).then_some(Stop::Stalled)
+        (self.unchanged >= self.options.stalled_after()).then_some(Stop::Stalled)
     }
 
     fn submit(&self, until: u64) -> Result<()> {
@@ -129,6 +138,11 @@ impl<'a> Planned<'a> {
         for step in 0..until - self.done {
             let (schedule, uniforms) = (self.schedule.raw(), self.memory.uniforms.raw());
             encoder.copy_buffer_to_buffer(schedule, step * bytes, uniforms, ALIGNMENT, bytes);
+            if self.done + step + 1 == until {
+                for (theta, before) in self.memory.theta.iter().zip(&self.before) {
+                    encoder.copy_buffer_to_buffer(theta.raw(), 0, before.raw(), 0, theta.bytes());
+                }
+            }
             self.record_step(&mut encoder.begin_compute_pass(&Default::default()));
             let (results, losses) = (self.memory.results.raw(), self.losses.raw());
             encoder.copy_buffer_to_buffer(results, loss, losses, step * LOSS_BYTES, LOSS_BYTES);
@@ -158,9 +172,8 @@ impl<'a> Planned<'a> {
         Ok(())
     }
 
-    /// θ as the user reads it.
-    fn read_theta(&self) -> Result<Vec<f64>> {
-        let shards = self.update.readout().unwrap_or_else(|| self.memory.theta.iter().collect());
+    /// The unknowns in `shards` that lie as those of θ.
+    fn read(&self, shards: &[&Buffer]) -> Result<Vec<f64>> {
         let mut theta = Vec::with_capacity(self.objective.start().len());
         for piece in self.plan.theta.pieces.iter().flatten() {
             let start = 4 * piece.offset as u64;
@@ -171,6 +184,10 @@ impl<'a> Planned<'a> {
         }
         Ok(theta)
     }
+}
+
+fn bits(theta: &[f64]) -> impl Iterator<Item = u64> {
+    theta.iter().map(|x| x.to_bits())
 }
 
 /// Loss and gradient.

@@ -5,11 +5,11 @@
 
 use std::mem::offset_of;
 
-use super::kernel::{DISPATCH_STEPS, kernel_text};
+use super::kernel::{DISPATCH_STEPS, LINE, kernel_text, vectors};
+use super::layout::Layout;
 use super::scalars::Program;
 use super::{Advance, MinimizeOptions, Objective, Stop};
 use crate::gpu::{BindingKind, Buffer, BufferUse, KernelSource, Kernels};
-use crate::optim::Optimizer;
 use crate::plan::replay::{Launch, part, record};
 use crate::{Gpu, Result};
 
@@ -51,6 +51,7 @@ pub(super) struct Single<'a> {
     gpu: &'a Gpu,
     objective: &'a Objective,
     options: &'a MinimizeOptions,
+    layout: Layout,
     control: Buffer,
     /// The scalars of the steps of a submit.
     schedule: Buffer,
@@ -69,21 +70,26 @@ impl<'a> Single<'a> {
         program: &Program,
         options: &'a MinimizeOptions,
     ) -> Result<Self> {
-        let unknowns = objective.start().len();
-        let quads = unknowns.div_ceil(4) as u64;
-        let slots = options.optimizer.state_slots().len() as u64;
+        let layout = Layout::new(objective, options);
+        let quads = layout.quads as u64;
+        let vectors = vectors(options);
         let points = SUBMIT_STEPS.checked_div(options.trace).map_or(0, |points| points + 1);
         let storage = |bytes: u64| gpu.buffer("minimize", bytes, BufferUse::Storage);
         let control = gpu.buffer("minimize", size_of::<Control>() as u64, BufferUse::Uniform)?;
-        let schedule = storage(SUBMIT_STEPS * 4 * Optimizer::SCALARS as u64)?;
-        let state = storage(16 * quads * (1 + slots))?;
+        let schedule = storage(SUBMIT_STEPS * 4 * LINE as u64)?;
+        let state = storage(16 * quads * vectors.len() as u64)?;
         let record = storage(16 * (1 + quads * (1 + points)))?;
-        let mut theta: Vec<f32> = objective.start().iter().map(|&x| x as f32).collect();
-        theta.resize(4 * quads as usize, 0.0);
-        gpu.write_buffer(state.raw(), 0, bytemuck::cast_slice(&theta))?;
+        let theta: Vec<f32> = objective.start().iter().map(|&x| x as f32).collect();
+        let theta = layout.spread(&theta);
+        // What follows θ begins as θ, the rule's state with zeros.
+        for (place, _) in
+            vectors.iter().enumerate().filter(|(_, name)| ["theta", "slow", "average"].contains(name))
+        {
+            gpu.write_buffer(state.raw(), 16 * quads * place as u64, bytemuck::cast_slice(&theta))?;
+        }
 
         log::info!("{} operations a step in one kernel", program.operations);
-        let wgsl = kernel_text(&options.optimizer, program);
+        let wgsl = kernel_text(options, program, &layout);
         let bindings = [
             BindingKind::Uniform,
             BindingKind::ReadStorage,
@@ -99,6 +105,7 @@ impl<'a> Single<'a> {
             gpu,
             objective,
             options,
+            layout,
             control,
             schedule,
             record,
@@ -136,16 +143,14 @@ impl<'a> Single<'a> {
     }
 
     fn read(&mut self, until: u64) -> Result<Advance> {
-        let unknowns = self.objective.start().len();
-        let quads = unknowns.div_ceil(4) as u64;
+        let quads = self.layout.quads as u64;
         let points = trace_rows(self.options, self.done, until);
         let bytes = self.gpu.read_buffer(self.record.raw(), 0..16 * (1 + quads * (1 + points)))?;
         let (report, rows) = bytes.split_at(size_of::<Report>());
         let report: Report = bytemuck::pod_read_unaligned(report);
-        let mut rows = rows.chunks_exact(16 * quads as usize).map(|row| {
-            let floats: Vec<f32> = bytemuck::pod_collect_to_vec(row);
-            floats[..unknowns].iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()
-        });
+        let mut rows = rows
+            .chunks_exact(16 * quads as usize)
+            .map(|row| self.layout.gather(&bytemuck::pod_collect_to_vec::<u8, f32>(row)));
         let theta = rows.next().unwrap_or_default();
         let done = u64::from(report.done);
         // The rows of steps that a stop kept from being made hold what an earlier submit left there.
@@ -159,6 +164,10 @@ impl<'a> Single<'a> {
             stop = None;
             self.looks_from = done + 1;
             self.gpu.write_buffer(self.record.raw(), offset_of!(Report, stop) as u64, &[0; 4])?;
+        }
+        // The device may compute what is no number as one.
+        if stop.is_none() && !self.objective.is_finite(&theta) {
+            stop = Some(Stop::Diverged);
         }
         let (evaluations, unchanged) = (u64::from(report.evaluations), u64::from(report.unchanged));
         Ok(Advance { done, evaluations, unchanged, stop, theta, trace })

@@ -1,12 +1,10 @@
 //! The speed of an update against that of a plain copy of as many bytes.
 
-use std::time::Instant;
-
 use super::Stepper;
 use crate::Result;
-use crate::gpu::{BindingKind, Buffer, Gpu, GpuTimer, KernelSource, Kernels};
-use crate::plan::fold_groups;
-use crate::plan::replay::{Launch, part, record};
+use crate::gpu::Buffer;
+use crate::measure::{copies, timed};
+use crate::plan::replay::record;
 
 /// How long an update takes, and a copy of the gradient over θ.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -29,18 +27,6 @@ impl UpdateTiming {
     }
 }
 
-const COPY: &str = "
-@group(0) @binding(0) var<storage, read> gradient: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> theta: array<vec4<f32>>;
-@compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = id.x + id.y * groups.x * 256u;
-    if (i < arrayLength(&theta)) {
-        theta[i] = gradient[i];
-    }
-}
-";
-
 impl Stepper {
     /// Times `repeats` updates with the gradient that is there, and as many copies of it over θ; on the device's own
     /// clock, where it has one. θ is then of no use.
@@ -59,36 +45,4 @@ impl Stepper {
         let update_bytes = self.updater.plan().moved;
         Ok(UpdateTiming { update_seconds, update_bytes, copy_seconds, copy_bytes: 2 * theta })
     }
-}
-
-fn copies(gpu: &Gpu, from: &[Buffer], to: &[Buffer]) -> Result<Vec<Launch>> {
-    let bindings = [BindingKind::ReadStorage, BindingKind::ReadWriteStorage];
-    let kernel =
-        Kernels::new(gpu).compile(&KernelSource { label: "copy", wgsl: COPY, bindings: &bindings })?;
-    let launch = |(from, to): (&Buffer, &Buffer)| {
-        let ranges = [from, to].map(|buffer| part(buffer, 0, buffer.bytes()));
-        let workgroups = (to.bytes() as usize).div_ceil(16 * 256);
-        let groups = fold_groups(workgroups, gpu.profile()).0;
-        Ok(Launch { kernel: kernel.clone(), bind_group: gpu.bind_group(&kernel, "copy", &ranges)?, groups })
-    };
-    from.iter().zip(to).map(launch).collect()
-}
-
-/// Seconds of one compute pass.
-fn timed(gpu: &Gpu, work: impl FnOnce(&mut wgpu::ComputePass)) -> Result<f64> {
-    let timer = GpuTimer::new(gpu, 1)?;
-    let mut encoder = gpu.device().create_command_encoder(&Default::default());
-    let timestamp_writes = timer.as_ref().map(|timer| timer.writes(0));
-    work(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes }));
-    if let Some(timer) = &timer {
-        timer.resolve(&mut encoder);
-    }
-    let began = Instant::now();
-    let submission = gpu.submit(encoder);
-    gpu.wait(&submission)?;
-    let wall = began.elapsed().as_secs_f64();
-    let Some(timer) = timer else { return Ok(wall) };
-    let [began, ended] = timer.nanoseconds()?[0];
-    // Where the counter stands still or wraps, the host's clock must do.
-    Ok(if ended > began { (ended - began) * 1e-9 } else { wall })
 }

@@ -37,13 +37,14 @@ pub use hyper::{Hyper, HyperKind, HyperRange, HyperValue};
 pub use measure::UpdateTiming;
 pub(crate) use modifiers::Grouping;
 pub use modifiers::{Average, Group, Lookahead, Modifiers};
+pub(crate) use rule::Passes;
 pub use rule::{UPDATE_RULES, UpdateRule};
 pub use schedule::{PlateauState, Schedule, schedule_help};
 pub use stepper::Stepper;
 pub(crate) use update::{SearchPlan, StateTensor, UpdatePlan, Updater};
 
 use hyper::Values;
-use rule::{Form, Passes, State, Step};
+use rule::{Form, State, Step};
 
 /// An update rule and its hyper-parameters.
 ///
@@ -112,6 +113,21 @@ impl Optimizer {
         self.with(name.trim(), value)
     }
 
+    /// Errors for hyper-parameters that are in their ranges and not together possible.
+    pub(crate) fn check(&self) -> Result<()> {
+        let number = |name: &str| match self.value(name) {
+            Some(HyperValue::Number(number)) => Some(*number),
+            _ => None,
+        };
+        match (number("step_min"), number("step_max")) {
+            (Some(least), Some(most)) if least > most => Err(Error::setting(
+                "step_min",
+                format!("must be at most step_max, {most:?}, not `{least:?}`"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The rule.
     pub fn rule(&self) -> &'static UpdateRule {
         self.rule
@@ -142,9 +158,12 @@ impl Optimizer {
         }
     }
 
-    /// Whether an element's update depends on that element alone.
-    pub(crate) fn is_elementwise(&self) -> bool {
-        matches!(self.rule.form, Form::Elementwise { .. })
+    /// How the rule goes over whole tensors; none where an element's update depends on that element alone.
+    pub(crate) fn passes(&self) -> Option<Passes> {
+        match self.rule.form {
+            Form::Elementwise { .. } => None,
+            Form::Tensorwise { passes, .. } => Some(passes),
+        }
     }
 
     /// Whether the theta vector holds another point than θ.
@@ -165,7 +184,8 @@ impl Optimizer {
         }
     }
 
-    /// The rule in WGSL for a kernel of the caller's own: `struct Scalars`, `struct Element` of `theta` and the state,
+    /// The rule in WGSL for a kernel of the caller's own: `struct Scalars` of the rule's numbers and the modifiers',
+    /// `struct Element` of `theta` and the state, and the functions of the rule's form, such as
     /// `fn update(before: Element, gradient: vec4<f32>) -> Element` and, where there is a readout,
     /// `fn readout(at: Element) -> vec4<f32>`. The kernel declares `scalar: Scalars`.
     pub(crate) fn rule_wgsl(&self) -> String {

@@ -16,7 +16,8 @@ pub struct Modifiers {
     pub clip_norm: Option<f64>,
     /// Each element of the gradient is cut to [−v, v], after its norm was clipped.
     pub clip_value: Option<f64>,
-    /// A step whose gradient is not finite changes nothing. The device decides so, and the run counts it.
+    /// A step whose gradient is not finite changes nothing. The device decides so by the gradient's norm, which in f32 is
+    /// infinite from about 1.8e19 on, and the run counts it.
     pub skip_not_finite: bool,
     /// A mean of θ over the steps, which is then what is evaluated and saved as the model.
     pub average: Option<Average>,
@@ -89,9 +90,38 @@ impl Lookahead {
 type Bound = (&'static str, Option<f64>, &'static str, fn(f64) -> bool);
 
 impl Modifiers {
+    /// What kernels read of them at step `number` = 1, 2, …: the largest element of the gradient, and the weights of θ in
+    /// its mean and in Lookahead's slow weights.
+    pub(crate) fn scalars(&self, number: u64) -> [f32; Self::SCALARS] {
+        let scalars = [
+            self.clip_value.unwrap_or(0.0),
+            self.average.map_or(0.0, |average| average.weight(number)),
+            self.lookahead.map_or(0.0, |lookahead| lookahead.weight(number)),
+        ];
+        scalars.map(|scalar| scalar as f32)
+    }
+
+    /// How many [`Modifiers::scalars`] there are.
+    pub(crate) const SCALARS: usize = 3;
+
     /// Whether the device must look at the whole gradient before the update.
     pub(crate) fn need_norm(&self) -> bool {
         self.clip_norm.is_some() || self.skip_not_finite
+    }
+
+    /// Errors where a run of `steps` steps would end before a mean or Lookahead's slow weights first move, which it would
+    /// then be told of.
+    pub(crate) fn check_length(&self, steps: u64) -> Result<()> {
+        let late = |name: &str, what: &str, at: u64| {
+            Err(Error::setting(name, format!("{what} step {at}, and the run ends after step {steps}")))
+        };
+        match (self.average, self.lookahead) {
+            (Some(Average::Stochastic { start, .. }), _) if start > steps => late("swa", "begins at", start),
+            (_, Some(Lookahead { steps: every, .. })) if every > steps => {
+                late("lookahead", "first goes back at", every)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Errors for numbers out of range.
@@ -142,6 +172,7 @@ impl Grouping {
         let mut candidates = vec![optimizer.clone()];
         candidates.extend(modifiers.groups.iter().map(|group| group.optimizer.clone()));
         candidates.push(optimizer.for_vectors()?);
+        candidates.iter().try_for_each(Optimizer::check)?;
         let of_pattern = |name: &str| modifiers.groups.iter().position(|group| fits(&group.pattern, name));
         let mut chosen = Vec::with_capacity(parameters.len());
         for parameter in parameters {

@@ -38,7 +38,7 @@ pub(super) enum Form {
 
 /// The passes of a rule that looks at whole tensors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Passes {
+pub(crate) enum Passes {
     /// The norms of θ and of a direction scale each tensor's step; see [`super::update::trust_ratio`]. The slots are
     /// those that the first pass changes.
     TrustRatio { moments: &'static [&'static str] },

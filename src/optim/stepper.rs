@@ -128,7 +128,7 @@ impl Stepper {
     /// [`Error::Device`] where the device fails.
     pub fn skipped(&self) -> Result<u64> {
         let Some(control) = self.updater.control() else { return Ok(0) };
-        let bytes = self.gpu.read_buffer(control.raw(), SKIPPED)?;
+        let bytes = self.gpu.read_buffer(control.raw(), Updater::SKIPPED..Updater::SKIPPED + 4)?;
         Ok(u64::from(bytemuck::pod_read_unaligned::<u32>(&bytes)))
     }
 
@@ -173,9 +173,6 @@ fn check_tensors(tensors: &[(&str, &[usize])]) -> Result<()> {
         None => Ok(()),
     }
 }
-
-/// Where the number of skipped steps stands in the update's `control`.
-const SKIPPED: std::ops::Range<u64> = 8..12;
 
 #[cfg(test)]
 mod tests {

@@ -38,12 +38,41 @@ fn speed(class: AdapterClass) -> &'static Speed {
     }
 }
 
+/// What a launch is, and what it does: beside a measured time, what that time is worth.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct LaunchWork {
+    /// The kernel and what it writes.
+    pub name: String,
+    /// As [`Dispatch::operations`].
+    pub operations: u64,
+    /// Bytes that it reads and writes.
+    pub bytes: u64,
+}
+
 impl Plan {
+    /// What each dispatch is, in their order.
+    pub fn described(&self) -> Vec<LaunchWork> {
+        let work = |dispatch: &Dispatch| LaunchWork {
+            name: format!(
+                "{} → {}",
+                self.kernels[dispatch.kernel].label, self.tensors[dispatch.write.tensor].label
+            ),
+            operations: dispatch.operations,
+            bytes: self.traffic(dispatch),
+        };
+        self.dispatches.iter().map(work).collect()
+    }
+
     /// Seconds of one replay.
     pub fn seconds(&self, class: AdapterClass) -> f64 {
         let speed = speed(class);
         speed.submission
             + self.dispatches.iter().map(|dispatch| self.launch_seconds(dispatch, speed)).sum::<f64>()
+    }
+
+    /// Multiplications and additions of one replay, where they are more than what moving the bytes takes.
+    pub fn operations(&self) -> u64 {
+        self.dispatches.iter().map(|dispatch| dispatch.operations).sum()
     }
 
     fn launch_seconds(&self, dispatch: &Dispatch, speed: &Speed) -> f64 {

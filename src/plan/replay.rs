@@ -124,6 +124,11 @@ impl Replay {
         Ok(Replay { launches, _params: params })
     }
 
+    /// Its launches, one for each dispatch of its plan.
+    pub fn launches(&self) -> &[Launch] {
+        &self.launches
+    }
+
     /// Records all launches.
     pub fn record(&self, pass: &mut wgpu::ComputePass) {
         record(&self.launches, pass);
@@ -131,7 +136,7 @@ impl Replay {
 }
 
 /// Records `launches` in their order.
-pub(crate) fn record(launches: &[Launch], pass: &mut wgpu::ComputePass) {
+pub(crate) fn record<'a>(launches: impl IntoIterator<Item = &'a Launch>, pass: &mut wgpu::ComputePass) {
     for launch in launches {
         pass.set_pipeline(&launch.kernel.pipeline);
         pass.set_bind_group(0, &launch.bind_group, &[]);

@@ -35,7 +35,8 @@ impl Axis {
         let range = widened(finite().map(f64::log10), margin);
         Axis {
             name: name.to_owned(),
-            range: 10f64.powf(range.start)..10f64.powf(range.end),
+            // What lies below the least normal number cannot be divided by.
+            range: 10f64.powf(range.start).max(f64::MIN_POSITIVE)..10f64.powf(range.end),
             logarithmic: true,
         }
     }

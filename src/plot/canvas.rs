@@ -163,6 +163,9 @@ fn cover(row: &mut [f64], from: f64, to: f64) {
     }
 }
 
+/// Pixels that count as none.
+const SHORTEST: f64 = 1e-6;
+
 /// The dashes of a line, as segments.
 fn dashes(points: &[Point], [dash, gap]: [f64; 2]) -> Vec<[Point; 2]> {
     let (mut segments, mut drawn, mut left) = (Vec::new(), true, dash);
@@ -178,7 +181,8 @@ fn dashes(points: &[Point], [dash, gap]: [f64; 2]) -> Vec<[Point; 2]> {
             }
             left -= end - done;
             done = end;
-            if left <= 0.0 {
+            // What rounding leaves of a dash may be too short to move on by.
+            if left <= SHORTEST {
                 drawn = !drawn;
                 left = if drawn { dash } else { gap };
             }
@@ -192,6 +196,20 @@ mod tests {
     use super::*;
 
     const RED: Colour = Colour(255, 0, 0);
+
+    /// Along lines of any length, rounding leaves dashes that are too short to move on by.
+    #[test]
+    fn dashes_come_to_an_end_and_cover_their_part_of_the_line() {
+        for step in 1..2000 {
+            let step = f64::from(step) * 0.001_37;
+            let points: Vec<Point> = (0..60).map(|i| [f64::from(i) * step + 0.1, 0.3 * step]).collect();
+            let length = 59.0 * step;
+            let drawn: f64 = dashes(&points, [7.0, 5.0]).iter().map(|[from, to]| to[0] - from[0]).sum();
+            let whole = (length / 12.0).floor();
+            let expected = 7.0 * whole + (length - 12.0 * whole).min(7.0);
+            assert!((drawn - expected).abs() < 1e-3, "{step}: {drawn} {expected}");
+        }
+    }
 
     /// What the shape covers of a picture of 40 by 40 pixels, in pixels.
     fn covered(shape: Shape) -> f64 {

@@ -117,13 +117,13 @@ impl Landscape {
         };
         let points = || self.paths.iter().flat_map(|path| &path.points);
         let lowest = points().filter(|point| point.1.is_finite()).min_by(|a, b| a.1.total_cmp(&b.1));
+        if let Some(at) = marked(lowest.map(|point| point.2)) {
+            star(&mut scene, at);
+        }
         for (number, path) in self.paths.iter().enumerate() {
             if let Some(at) = marked(path.points[..so_far(path)].last().map(|point| point.2)) {
                 scene.dot(at, 5.0, stroke(number).colour);
             }
-        }
-        if let Some(at) = marked(lowest.map(|point| point.2)) {
-            star(&mut scene, at);
         }
         if let Some([x, y]) = marked(points().next().map(|point| point.2)) {
             scene.shapes.push(Shape::Disc { centre: [x, y], radius: 5.0, fill: Colour::BLACK });
@@ -175,7 +175,7 @@ fn star(scene: &mut Scene, [x, y]: Point) {
     };
     let outline = Some(Stroke { colour: Colour::WHITE, width: 2.0, dash: None });
     scene.shapes.push(Shape::Area { rings: vec![ring(9.0)], fill: Colour::BLACK, outline });
-    scene.text([x, y + 24.0], "lowest", Anchor::Middle, 13.0);
+    scene.text([x, y + 24.0], "lowest reached", Anchor::Middle, 13.0);
 }
 
 /// The points but for those that are too near to the one kept before them; the last one is kept.
@@ -239,9 +239,16 @@ mod tests {
             assert!(points.iter().all(inside), "{points:?}");
         }
         let svg = picture.to_svg();
-        for text in
-            ["a race", "start", "lowest", "sgd &amp; 0.04", "adam &amp; 0.1", "sgd &amp; 0.2", ">x<", ">y<"]
-        {
+        for text in [
+            "a race",
+            "start",
+            "lowest reached",
+            "sgd &amp; 0.04",
+            "adam &amp; 0.1",
+            "sgd &amp; 0.2",
+            ">x<",
+            ">y<",
+        ] {
             assert!(svg.contains(text), "{text}");
         }
         assert!(!svg.contains("NaN") && !svg.contains("inf"));

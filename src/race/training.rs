@@ -65,7 +65,9 @@ pub fn race_training(
     mut on_lap: impl FnMut(&Lap),
 ) -> Result<TrainingRace> {
     let options = TrainOptions { optimizer: racer.optimizer.clone(), log_every: 0, ..options.clone() };
+    let modifiers = options.modifiers.clone();
     let mut trainer = Trainer::new(gpu, data.clone(), options)?;
+    modifiers.check_length(trainer.total_steps())?;
     let report = trainer.report();
     let mut race = TrainingRace {
         laps: Vec::new(),

@@ -212,6 +212,9 @@ fn length(settings: &Settings) -> Result<Length> {
     }
 }
 
+/// Where a line search may begin: from anywhere here it finds steps of usual sizes.
+const FIRST_GUESSES: std::ops::RangeInclusive<f64> = 1e-9..=1e9;
+
 /// The optimizer of the table `[optimizer]`, and how its learning rate is searched for where words stand in its place:
 /// those of [`LineSearch`], and where the search begins, as in `line-search from 0.1`.
 pub(super) fn optimizer_and_search(table: Option<&Table>) -> Result<(Optimizer, Option<LineSearch>)> {
@@ -230,6 +233,11 @@ pub(super) fn optimizer_and_search(table: Option<&Table>) -> Result<(Optimizer, 
         Some(first) => optimizer.with(RATE, first.trim())?,
         None => optimizer,
     };
+    if !(FIRST_GUESSES).contains(&optimizer.learning_rate()) {
+        let (least, most) = FIRST_GUESSES.into_inner();
+        let message = format!("begins from {least:e} to {most:e}, not from {:?}", optimizer.learning_rate());
+        return Err(Error::setting(RATE, message));
+    }
     Ok((optimizer, Some(search.parse()?)))
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Clock {
     device: Duration,
     /// How often a step waited for the device.
     device_waits: u64,
+    /// Time that the host took to write, record and submit steps, without what it waited for.
+    host: Duration,
     /// The last step that was timed, and when.
     times: Option<(StepTimes, Instant)>,
 }
@@ -53,6 +55,14 @@ impl Clock {
     pub fn waited_for_device(&mut self, time: Duration) {
         self.device += time;
         self.device_waits += u64::from(!time.is_zero());
+    }
+
+    pub fn worked(&mut self, time: Duration) {
+        self.host += time;
+    }
+
+    pub fn host(&self) -> Duration {
+        self.host
     }
 
     pub fn device_waits(&self) -> u64 {

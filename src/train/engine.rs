@@ -7,13 +7,14 @@
 use std::mem::offset_of;
 use std::time::{Duration, Instant};
 
+use super::profile::{LaunchTime, Profiler};
 use crate::gpu::{
     Buffer, BufferUse, Gpu, GpuTimer, Kernels, Patience, ReadbackRing, STAGING_SLOTS, StagedCopy,
     StagingRing, TRANSFER_BYTES,
 };
 use crate::optim::{SearchPlan, UpdatePlan, Updater};
 use crate::plan::memory::{ALIGNMENT, Needs, result_offsets};
-use crate::plan::replay::{Memory, Replay};
+use crate::plan::replay::{Memory, Replay, record};
 use crate::plan::{Plan, StepUniform};
 use crate::{Error, Result};
 
@@ -22,9 +23,6 @@ pub(super) const HISTORY: u64 = 64;
 
 /// Results that a plan gives; those of the update's `control` stand behind them.
 const PLAN_RESULTS: usize = 2;
-
-/// Where the number of skipped steps and the norm begin in the update's `control`.
-const CONTROL_OFFSET: u64 = 8;
 
 /// Readbacks that may be under way at once.
 const READBACKS: usize = 2;
@@ -45,7 +43,7 @@ pub(super) struct Engine {
     parts: Vec<Part>,
     update: Option<Updater>,
     /// The forward pass at the trial points of a line search.
-    trial: Option<Replay>,
+    trial: Option<(Plan, Replay)>,
     /// Bytes at the head of a staging slot: the step's uniform and the optimizer's scalars.
     uniforms: u64,
     staging: StagingRing,
@@ -56,6 +54,8 @@ pub(super) struct Engine {
     /// Whether the next step is to be timed, and whether one was whose times were not asked for.
     timing: bool,
     has_times: bool,
+    /// Times every launch of the replays to come by itself.
+    profiler: Option<Profiler>,
     /// Replays so far, and how many of the last ones have results that are not on their way to the host yet.
     replays: u64,
     pending: u64,
@@ -143,8 +143,10 @@ impl Engine {
             parts.push(Part { plan, replay, results });
         }
         let trial_point = update.as_ref().and_then(Updater::trial);
-        let trial =
-            trial.zip(trial_point).map(|(plan, point)| Replay::new(gpu, &kernels, &plan, &memory, &point));
+        let trial = trial.zip(trial_point).map(|(plan, point)| {
+            let replay = Replay::new(gpu, &kernels, &plan, &memory, &point)?;
+            Ok((plan, replay))
+        });
         let trial = trial.transpose()?;
         log::info!("{} kernels in {} plans", kernels.count(), parts.len());
         let slot = needs.uniforms() + upload_bytes;
@@ -161,6 +163,7 @@ impl Engine {
             timer: GpuTimer::new(gpu, TIMED_PASSES)?,
             timing: false,
             has_times: false,
+            profiler: None,
             replays: 0,
             pending: 0,
         })
@@ -202,13 +205,14 @@ impl Engine {
             drop(encoder.begin_compute_pass(&descriptor(BEFORE_COPIES)));
         }
         self.staging.record(slot, &mut encoder, copies);
+        let update = self.update.as_ref().filter(|_| inputs.update.is_some());
         let part = &self.parts[part];
-        {
-            let mut pass = encoder.begin_compute_pass(&descriptor(KERNELS));
-            part.replay.record(&mut pass);
-            if let (Some(_), Some(update)) = (inputs.update, &self.update) {
-                update.record(&mut pass, self.trial.as_ref());
-            }
+        let launches = part.replay.launches().iter();
+        let launches =
+            launches.chain(update.into_iter().flat_map(|update| update.launches(self.trial_replay())));
+        match &self.profiler {
+            Some(profiler) => profiler.record(launches, &mut encoder),
+            None => record(launches, &mut encoder.begin_compute_pass(&descriptor(KERNELS))),
         }
         if let Some(timer) = timer {
             self.has_times = true;
@@ -235,7 +239,7 @@ impl Engine {
         let history = self.history.raw();
         if let Some(control) = update.control() {
             let at = row + offset_of!(Results, skipped) as u64;
-            encoder.copy_buffer_to_buffer(control.raw(), CONTROL_OFFSET, history, at, 8);
+            encoder.copy_buffer_to_buffer(control.raw(), Updater::SKIPPED, history, at, 8);
         }
         // A search that the host runs has not begun yet.
         if let Some(search) = update.search().filter(|_| !update.is_searched_by_host()) {
@@ -262,7 +266,7 @@ impl Engine {
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         if let Some(update) = &self.update {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            update.record_evaluation(&mut pass, self.trial.as_ref());
+            update.record_evaluation(&mut pass, self.trial_replay());
         }
         self.gpu.submit(encoder);
         Ok(())
@@ -400,6 +404,24 @@ impl Engine {
         // Counters of some drivers wrap, or stand still over a short pass: no negative time may come of it.
         let seconds = |from: f64, to: f64| (to - from).max(0.0) * 1e-9;
         Ok(Some(StepTimes { upload: seconds(copies, kernels), compute: seconds(kernels, end) }))
+    }
+
+    /// Begins to time every launch of plan `part`, and of the update, by itself; false where the device has no timestamps.
+    pub fn begin_profile(&mut self, part: usize) -> Result<bool> {
+        let mut launches = self.parts[part].plan.described();
+        let trial = self.trial.as_ref().map(|(plan, _)| plan);
+        launches.extend(self.update.iter().flat_map(|update| update.plan().described(trial)));
+        self.profiler = Profiler::new(&self.gpu, launches)?;
+        Ok(self.profiler.is_some())
+    }
+
+    /// The times of the launches of the last replay since then, waiting for it; ends the timing.
+    pub fn end_profile(&mut self) -> Result<Vec<LaunchTime>> {
+        self.profiler.take().map_or(Ok(Vec::new()), |profiler| profiler.times())
+    }
+
+    fn trial_replay(&self) -> Option<&Replay> {
+        self.trial.as_ref().map(|(_, replay)| replay)
     }
 
     /// Forgets the steps whose results are not fetched: their caller does not want them.

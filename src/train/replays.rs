@@ -73,6 +73,7 @@ impl Trainer {
                 return Err(Error::shape("training", "the stream of minibatches ended early"));
             };
             self.clock.waited_for_data(waited.elapsed());
+            let sending = Instant::now();
             let options = &self.model.options;
             let weight = 1.0 / part.batch_rows as f64;
             let uniform = StepUniform::new(options.seed, step, part.rows, weight)
@@ -80,7 +81,9 @@ impl Trainer {
             let update = part.ends_batch.then(|| (step + 1 - skipped_first, learning_rate));
             let inputs = StepInputs { uniform, update, uploads: &uploads(&self.session.train_feed, part) };
             let engine = self.session.engine()?;
-            self.clock.waited_for_device(engine.step(TRAIN, &inputs)?);
+            let waited = engine.step(TRAIN, &inputs)?;
+            self.clock.waited_for_device(waited);
+            self.clock.worked(sending.elapsed() - waited);
             let (batch_rows, ends_batch) = (part.batch_rows as u64, part.ends_batch);
             if let Some(search) = options.search {
                 engine.search(search)?;
@@ -140,7 +143,8 @@ impl Trainer {
                 progress.skipped_in_row = 0;
                 progress.begun = true;
             }
-            if progress.skipped_in_row > MOST_SKIPPED || (progress.skipped_in_row == 0 && !loss.is_finite()) {
+            if progress.skipped_in_row >= MOST_SKIPPED || (progress.skipped_in_row == 0 && !loss.is_finite())
+            {
                 progress.diverged = Some(step);
                 return;
             }
@@ -164,7 +168,7 @@ impl Trainer {
     pub(super) fn sound(&self) -> Result<()> {
         match self.progress.diverged {
             None => Ok(()),
-            Some(step) if self.progress.skipped_in_row > MOST_SKIPPED => Err(self.diverged(&format!(
+            Some(step) if self.progress.skipped_in_row >= MOST_SKIPPED => Err(self.diverged(&format!(
                 "the gradient was not finite in {MOST_SKIPPED} steps in a row, the last of them step {step}"
             ))),
             Some(step) => Err(self.diverged(&format!("the loss is not finite at step {step}"))),

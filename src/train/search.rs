@@ -26,7 +26,7 @@ impl Engine {
         let first = 2.0 * last;
         let outcome: Outcome = find(here, first, &limits, &mut |factor| self.evaluate(factor))?;
         let (chosen, factor) = match outcome {
-            Ok(found) => (found.step as f32, found.step as f32),
+            Ok(found) => (found.step as f32, SearchPlan::around(found.step) as f32),
             Err(_) => (0.0, SearchPlan::below(last) as f32),
         };
         // Both searches end with the trial that they choose, so θ is to be what it left.

@@ -10,7 +10,7 @@ use super::tensors::{
     write_step_factor, write_vector,
 };
 use super::trainer::{TRAIN, Trainer};
-use crate::data::{Dataset, batches_per_epoch};
+use crate::data::{Split, batches_per_epoch};
 use crate::nn::Loss;
 use crate::{Error, Result};
 
@@ -22,7 +22,7 @@ pub(super) fn origin(
     options: &TrainOptions,
     loss: Loss,
     batch: usize,
-    train: &Dataset,
+    Split { train, test }: &Split,
 ) -> Result<BTreeMap<String, String>> {
     let optimizer = serde_json::to_string(&options.optimizer)
         .map_err(|error| Error::setting("optimizer", error.to_string()))?;
@@ -32,6 +32,11 @@ pub(super) fn origin(
     if options.schedule.depends_on_length() {
         let steps = options.length.steps(batches_per_epoch(train.rows(), batch) as u64);
         schedule += &format!(" over {steps} steps");
+    }
+    if options.schedule.watches() {
+        let rows = test.as_ref().map(|test| Ok(format!("{:08x}", test.digest()?))).transpose()?;
+        let rows = rows.as_deref().unwrap_or("training");
+        schedule += &format!(" watching {rows} rows every {} epochs", options.eval_every);
     }
     let search = options.search.map_or("none".to_owned(), |search| search.to_string());
     let origin = [
@@ -50,7 +55,7 @@ pub(super) fn origin(
 
 impl Trainer {
     /// What decides the numbers of this run besides its steps, by name: model, loss, optimizer and what goes with
-    /// it, schedule (with the steps, where it depends on them), batch, seed, and a digest of the rows. A snapshot of
+    /// it, schedule (with the steps or the losses on which it depends), batch, seed, and a digest of the rows. A snapshot of
     /// another origin is of another run, though it may fit.
     pub fn origin(&self) -> &BTreeMap<String, String> {
         &self.origin

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::clock::{Bound, Clock};
 use super::engine::Engine;
 use super::event::{Event, PlanReport};
 use super::memory_model::MemoryModel;
 use super::options::TrainOptions;
+use super::profile::LaunchTime;
 use super::program::Feed;
 use super::replays::{Progress, Sent};
 use super::state::origin;
@@ -93,7 +94,7 @@ impl Trainer {
         let mut model = MemoryModel::new(&data, &options, gpu.profile())?;
         let mut events = VecDeque::new();
         let session = Session::open(gpu, &mut model, &data, gpu.budget().bytes, &mut events)?;
-        let origin = origin(&options, model.loss(), session.report.batch, &data.train)?;
+        let origin = origin(&options, model.loss(), session.report.batch, &data)?;
         let now = Instant::now();
         let mut trainer = Trainer {
             gpu: gpu.clone(),
@@ -244,6 +245,26 @@ impl Trainer {
         self.session.engine()?.time_next();
         self.run_steps(1)?;
         Ok(self.session.engine()?.timed()?.map(|times| times.compute))
+    }
+
+    /// One more step, every launch of whose last micro-batch is timed on the GPU by itself; none where the device has no
+    /// timestamps. All launches together take longer so than in one pass.
+    ///
+    /// # Errors
+    /// As [`Trainer::next_event`].
+    pub fn profile_step(&mut self) -> Result<Option<Vec<LaunchTime>>> {
+        if !self.session.engine()?.begin_profile(TRAIN)? {
+            return Ok(None);
+        }
+        let done = self.run_steps(1);
+        let times = self.session.engine()?.end_profile();
+        done?;
+        times.map(Some)
+    }
+
+    /// The host's own time for all steps so far: to write, record and submit them, without what it waited for.
+    pub fn host_time(&self) -> Duration {
+        self.clock.host()
     }
 
     /// How often a step waited because as many steps as may be were in flight: where the device is the limit, nearly

@@ -1,16 +1,32 @@
-//! The table of `docs/optimizers.md` says what the table of rules says.
+//! The tables of `docs/optimizers.md` say what the table of rules says.
 
 use downhill::{Optimizer, UPDATE_RULES};
 
 const DOCUMENT: &str = include_str!("../../docs/optimizers.md");
 
+/// Where the table of accuracies begins.
+const MEASURED: &str = "## On Fashion-MNIST";
+
+/// The rows of a table whose first column is the name of a rule.
+fn rows(text: &str) -> Vec<Vec<&str>> {
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+#[test]
+fn every_rule_was_measured_on_fashion_mnist() {
+    let (_, measured) = DOCUMENT.split_once(MEASURED).unwrap();
+    let measured = rows(measured);
+    assert_eq!(measured.len(), UPDATE_RULES.len());
+    for (rule, row) in UPDATE_RULES.iter().zip(measured) {
+        assert!(row[0].starts_with(&format!("`{}`", rule.name)), "{}: {row:?}", rule.name);
+        assert!(row[2].ends_with(" %"), "{}: {row:?}", rule.name);
+    }
+}
+
 #[test]
 fn the_document_has_every_rule_with_its_state_and_its_defaults() {
-    let rows: Vec<Vec<&str>> = DOCUMENT
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
-        .collect();
+    let rows = rows(DOCUMENT.split_once(MEASURED).unwrap().0);
     assert_eq!(rows.len(), UPDATE_RULES.len());
     for (rule, row) in UPDATE_RULES.iter().zip(rows) {
         let optimizer = Optimizer::new(rule.name).unwrap();

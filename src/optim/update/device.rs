@@ -45,7 +45,7 @@ impl Updater {
             })
             .collect();
         let compiled = kernels.compile_all(&sources)?;
-        let words = gpu.buffer("uniforms", plan.words_bytes().max(ALIGNMENT), BufferUse::Uniform)?;
+        let words = gpu.buffer("uniforms", plan.words_bytes(), BufferUse::Uniform)?;
         let gradient: Vec<&Buffer> = memory.gradient.iter().collect();
         let mut binder = Binder { gpu, plan: &plan, compiled, own: &own, words: &words, memory, next: 0 };
         let mut bind = |stage: &Stage| {
@@ -73,12 +73,17 @@ impl Updater {
 
     /// Records the whole update. `trial` is the forward pass at the point of [`Updater::trial`], where there is one.
     pub fn record(&self, pass: &mut wgpu::ComputePass, trial: Option<&Replay>) {
-        record_stages(&self.stages, pass, trial);
+        record(self.launches(trial), pass);
+    }
+
+    /// The launches of the whole update, in their order; [`UpdatePlan::described`] says what each is.
+    pub fn launches<'a>(&'a self, trial: Option<&'a Replay>) -> impl Iterator<Item = &'a Launch> {
+        launches(&self.stages, trial)
     }
 
     /// Records a trial of a line search that the host runs.
     pub fn record_evaluation(&self, pass: &mut wgpu::ComputePass, trial: Option<&Replay>) {
-        record_stages(&self.evaluation, pass, trial);
+        record(launches(&self.evaluation, trial), pass);
     }
 
     /// The shards of θ as the user reads it, where that is not the theta vector.
@@ -136,20 +141,21 @@ impl Updater {
         self.plan.search.as_ref().map(|search| &self.own[search.state])
     }
 
-    /// Where the number of skipped steps and, behind it, the gradient's norm lie, where it is looked at.
+    /// Where in [`Updater::control`] the number of skipped steps begins, and behind it the gradient's norm: bytes.
+    pub const SKIPPED: u64 = 8;
+
+    /// What the gradient's norm decides, `Control` of `shaders/update/shared.wgsl`, where it is looked at.
     pub fn control(&self) -> Option<&Buffer> {
         self.plan.control.map(|buffer| &self.own[buffer])
     }
 }
 
-fn record_stages(stages: &[Recorded], pass: &mut wgpu::ComputePass, trial: Option<&Replay>) {
-    for stage in stages {
-        match stage {
-            Recorded::Launch(launch) => record(std::slice::from_ref(launch), pass),
-            Recorded::Replay(replay) => replay.record(pass),
-            Recorded::Trial => trial.into_iter().for_each(|trial| trial.record(pass)),
-        }
-    }
+fn launches<'a>(stages: &'a [Recorded], trial: Option<&'a Replay>) -> impl Iterator<Item = &'a Launch> {
+    stages.iter().flat_map(move |stage| match stage {
+        Recorded::Launch(launch) => std::slice::from_ref(launch),
+        Recorded::Replay(replay) => replay.launches(),
+        Recorded::Trial => trial.map_or(&[][..], Replay::launches),
+    })
 }
 
 /// Makes bind groups; each launch has the next slot of the uniforms.

@@ -3,7 +3,7 @@
 use super::super::{Modifiers, Optimizer};
 use super::planner::{Planner, Range};
 use super::text::{Access, FOUR, Frame, UpdateKernel, Vector};
-use super::{Home, Place, ReadOut};
+use super::{Place, ReadOut};
 
 /// The loop's head: one invocation a vec4, `launch.count` of them.
 const ENTRY: &str = "@compute @workgroup_size(256)
@@ -125,7 +125,7 @@ impl Planner<'_> {
             .state_slots()
             .iter()
             .filter_map(|slot| buffer(slot))
-            .map(|buffer| Place { home: Home::Own(buffer), ..self.whole(buffer) })
+            .map(|buffer| self.whole(buffer))
             .collect()
     }
 }

@@ -80,6 +80,10 @@ const STEPS: Pass = Pass {
 /// Columns that a workgroup of the pass over columns takes.
 const STRIP: usize = 32;
 
+/// Rows that a workgroup of the pass over rows takes: so many that its entry in a table is small beside rows of few
+/// columns.
+const ROWS_TOGETHER: usize = 256;
+
 /// The tables of a range, as the passes' texts describe them.
 #[derive(Default)]
 struct Tables {
@@ -131,7 +135,10 @@ impl Planner<'_> {
         let floats = if rows > 0 { rows + columns } else { info.elements() };
         tables.state += floats.next_multiple_of(4);
         let words = |values: [usize; 4]| values.map(|value| value as u32);
-        tables.rows.extend((0..rows).map(|row| words([first + row * columns, columns, by_row + row, 0])));
+        for start in (0..rows).step_by(ROWS_TOGETHER) {
+            let count = ROWS_TOGETHER.min(rows - start);
+            tables.rows.push(words([first + start * columns, columns, by_row + start, count]));
+        }
         for start in (0..columns).step_by(STRIP) {
             let width = STRIP.min(columns - start);
             tables.columns.push(words([first + start, rows, columns, by_column + start]));

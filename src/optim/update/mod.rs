@@ -22,18 +22,18 @@ use super::{Modifiers, Optimizer};
 use crate::Result;
 use crate::gpu::{AdapterClass, BufferUse, Profile};
 use crate::graph::ParameterInfo;
-use crate::plan::cost::update_seconds;
+use crate::plan::cost::{LaunchWork, update_seconds};
 use crate::plan::memory::ALIGNMENT;
 use crate::plan::{Plan, ThetaLayout};
 use planner::Planner;
-use text::{MODIFIER_SCALARS, UpdateKernel};
+use text::UpdateKernel;
 
 pub(crate) use device::Updater;
 pub(crate) use search::SearchPlan;
 pub(super) use text::rule;
 
 /// Floats of a scalars slot: the rule's and the modifiers'.
-const SLOT_SCALARS: usize = Optimizer::SCALARS + MODIFIER_SCALARS.len();
+const SLOT_SCALARS: usize = Optimizer::SCALARS + Modifiers::SCALARS;
 
 /// A buffer that the update allocates.
 #[derive(Clone, Debug)]
@@ -183,7 +183,7 @@ impl UpdatePlan {
 
     /// Bytes of the launches' own uniforms.
     pub fn words_bytes(&self) -> u64 {
-        ALIGNMENT * self.launches().count() as u64
+        ALIGNMENT * self.launches().count().max(1) as u64
     }
 
     /// Bytes of the groups' scalars.
@@ -211,22 +211,37 @@ impl UpdatePlan {
     }
 
     fn count_moved(&self) -> u64 {
+        self.stages.iter().filter_map(Stage::launch).map(|launch| self.moved_by(launch)).sum()
+    }
+
+    /// Bytes that a launch reads and writes.
+    fn moved_by(&self, launch: &UpdateLaunch) -> u64 {
         use crate::gpu::BindingKind::{ReadStorage, ReadWriteStorage};
-        let launches = self.stages.iter().filter_map(Stage::launch);
-        let bytes = |launch: &UpdateLaunch| -> u64 {
-            let kinds = self.kernels[launch.kernel].bindings.iter();
-            // Binding 1 has no place of its own.
-            let kinds = kinds.enumerate().filter(|(binding, _)| *binding != 1).map(|(_, kind)| kind);
-            kinds
-                .zip(&launch.places)
-                .map(|(kind, place)| match kind {
-                    ReadStorage => place.bytes,
-                    ReadWriteStorage => 2 * place.bytes,
-                    _ => 0,
-                })
-                .sum()
-        };
-        launches.map(bytes).sum()
+        let kinds = self.kernels[launch.kernel].bindings.iter();
+        // Binding 1 has no place of its own.
+        let kinds = kinds.enumerate().filter(|(binding, _)| *binding != 1).map(|(_, kind)| kind);
+        kinds
+            .zip(&launch.places)
+            .map(|(kind, place)| match kind {
+                ReadStorage => place.bytes,
+                ReadWriteStorage => 2 * place.bytes,
+                _ => 0,
+            })
+            .sum()
+    }
+
+    /// What the launches of the update are, in their order; `trial` is the forward pass of a line search.
+    pub fn described(&self, trial: Option<&Plan>) -> Vec<LaunchWork> {
+        let stages = self.stages.iter().map(|stage| match stage {
+            Stage::Launch(launch) => vec![LaunchWork {
+                name: self.kernels[launch.kernel].label.clone(),
+                operations: 0,
+                bytes: self.moved_by(launch),
+            }],
+            Stage::Replay(plan) => plan.described(),
+            Stage::Trial => trial.map(Plan::described).unwrap_or_default(),
+        });
+        stages.flatten().collect()
     }
 
     /// What the launches of step `number` = 1, 2, … read, a slot of [`ALIGNMENT`] bytes a group, where the run's
@@ -234,17 +249,12 @@ impl UpdatePlan {
     pub fn scalars(&self, number: u64, learning_rate: f64) -> Vec<f32> {
         let slot_floats = ALIGNMENT as usize / 4;
         let mut scalars = vec![0.0; slot_floats * self.optimizers.len()];
-        let Modifiers { clip_value, average, lookahead, .. } = self.modifiers;
-        let after = [
-            clip_value.unwrap_or(0.0),
-            average.map_or(0.0, |average| average.weight(number)),
-            lookahead.map_or(0.0, |lookahead| lookahead.weight(number)),
-        ];
+        let after = self.modifiers.scalars(number);
         for (optimizer, slot) in self.optimizers.iter().zip(scalars.chunks_exact_mut(slot_floats)) {
             let rate = self.rate_of(optimizer, learning_rate);
             let own = optimizer.rule.scalars.len();
             slot[..own].copy_from_slice(&optimizer.scalars(number, rate)[..own]);
-            slot[own..].iter_mut().zip(after).for_each(|(slot, value)| *slot = value as f32);
+            slot[own..].iter_mut().zip(after).for_each(|(slot, value)| *slot = value);
         }
         scalars
     }

@@ -50,7 +50,7 @@ impl Planner<'_> {
         let kernel = self.kernel(kernel);
         let Modifiers { clip_norm, skip_not_finite, .. } = self.plan.modifiers;
         let mut launch = self.launch(0, kernel, vec![self.whole(partials), self.whole(control)], 1);
-        let largest = clip_norm.map_or(f32::INFINITY, |norm| norm as f32);
+        let largest = clip_norm.map_or(f32::MAX, |norm| norm as f32);
         launch.words = [all as u32, 0, largest.to_bits(), u32::from(skip_not_finite)];
         self.then(launch);
         // From here on, kernels bind it.

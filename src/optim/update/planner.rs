@@ -327,12 +327,20 @@ impl Planner<'_> {
         self.plan.readout = shadow.map(|buffers| ReadOut { buffers, launches, copies });
     }
 
-    /// Errors where a kernel binds more storage buffers than the adapter does.
+    /// Errors where a buffer is larger, or the buffers of a kernel are more, than the adapter binds.
     pub fn bindable(&self) -> Result<()> {
         let storage = |kernel: &UpdateKernel| {
             let kinds = kernel.bindings.iter();
             kinds.filter(|kind| **kind != crate::gpu::BindingKind::Uniform).count()
         };
+        let most = self.profile.max_binding_size.min(self.profile.max_buffer_size);
+        if let Some(buffer) = self.plan.buffers.iter().find(|buffer| buffer.bytes > most) {
+            return Err(Error::DoesNotFit(format!(
+                "a vector of the update takes {} bytes, and this adapter binds at most {most} at once; give some of the \
+                 parameters another rule by a group",
+                buffer.bytes
+            )));
+        }
         for kernel in &self.plan.kernels {
             if storage(kernel) > self.profile.max_storage_buffers as usize {
                 return Err(Error::DoesNotFit(format!(

@@ -19,8 +19,12 @@ const RULE: &str = "sgd";
 /// curvatures that change more than that from step to step are followed over several.
 const WIDTH: f64 = 256.0;
 
-/// The step size, as a part of the first guess, below which the search begins again there.
+/// The step size, as a part of the first guess, below which the search begins again far above it, at [`MOST`]: the guess
+/// itself may be too small.
 const LEAST: f64 = 1e-12;
+
+/// The largest, likewise: what doubles for ever ends at infinity, and nothing comes back from there.
+const MOST: f64 = 1e12;
 
 /// Floats of `Search` in `shaders/update/search.wgsl`, with padding.
 const SEARCH_FLOATS: usize = 8;
@@ -31,7 +35,7 @@ const TRIAL: &str = include_str!("../../../shaders/update/search_trial.wgsl");
 const JUDGE: &str = include_str!("../../../shaders/update/search_judge.wgsl");
 const STEP: &str = include_str!("../../../shaders/update/search_step.wgsl");
 
-/// The buffers of a batched line search.
+/// The buffers of a line search.
 #[derive(Clone, Debug)]
 pub(crate) struct SearchPlan {
     /// Of `Search`.
@@ -51,10 +55,15 @@ impl SearchPlan {
     pub const TRIAL: u64 = 4;
     pub const VALUE: u64 = 20;
 
+    /// The step size around which the next search looks after it found `chosen`.
+    pub fn around(chosen: f64) -> f64 {
+        chosen.min(MOST)
+    }
+
     /// The step size around which the next search looks after none was found around `factor`.
     pub fn below(factor: f64) -> f64 {
         let smaller = factor / WIDTH;
-        if smaller >= LEAST { smaller } else { 1.0 }
+        if smaller >= LEAST { smaller } else { MOST }
     }
 }
 
@@ -181,7 +190,8 @@ impl Planner<'_> {
 
     fn judge_launch(&mut self, state: usize, partials: usize, sums: usize) -> UpdateLaunch {
         let vectors = vec![searched(Access::ReadWrite), partial_sums(Access::Read), losses()];
-        let constants = format!("const WIDTH = {WIDTH:?};\nconst LEAST = {LEAST:?};\n");
+        let constants =
+            format!("const WIDTH = {WIDTH:?};\nconst LEAST = {LEAST:?};\nconst MOST = {MOST:?};\n");
         let kernel = self.search_kernel("judge", vectors, &(constants + JUDGE));
         let places = vec![self.whole(state), self.whole(partials), LOSS];
         let mut launch = self.launch(0, kernel, places, 1);

@@ -55,13 +55,13 @@ pub(super) struct Frame<'a> {
 }
 
 /// What the scalars of modifiers are called, in their order behind the rule's.
-pub(super) const MODIFIER_SCALARS: [&str; 3] = ["clip_value", "average_weight", "lookahead_weight"];
+const MODIFIER_SCALARS: [&str; Modifiers::SCALARS] = ["clip_value", "average_weight", "lookahead_weight"];
 
 /// What `shaders/update/` shares.
 const SHARED: &str = include_str!("../../../shaders/update/shared.wgsl");
 
 impl Frame<'_> {
-    /// The kernel whose functions, `fn main` among them, are `body`; `{workgroup}` is not touched: all have
+    /// The kernel whose functions, `fn main` among them, are `body`; workgroups have
     /// [`Optimizer::WORKGROUP_SIZE`] invocations.
     pub fn kernel(&self, label: &str, body: &str) -> UpdateKernel {
         let name = self.optimizer.rule.name;
@@ -69,7 +69,7 @@ impl Frame<'_> {
         let wgsl = format!(
             "// {label} of {name}\nalias T = {};\n{}{}{}{constants}\n{SHARED}\n{functions}\n{}{body}",
             self.element,
-            structures(self.optimizer, &MODIFIER_SCALARS),
+            structures(self.optimizer),
             self.declarations(),
             self.vectors_text(),
             self.helpers(),
@@ -138,17 +138,21 @@ impl Frame<'_> {
 
     /// Writes the new θ, `at.theta`, and what follows it.
     fn put_theta(&self, lookahead: bool, average: bool) -> String {
-        let mut text = "fn put_theta(i: u32, after: T) -> T {\n    var theta = after;\n".to_owned();
+        // By rounding, a + (b − a) may be another number than b.
+        let towards = "fn approach(past: T, newest: T, weight: f32) -> T {\n    \
+                       return select(past + weight * (newest - past), newest, weight == 1.0);\n}\n";
+        let mut text = if lookahead || average { towards.to_owned() } else { String::new() };
+        text += "fn put_theta(i: u32, after: T) -> T {\n    var theta = after;\n";
         if lookahead {
             text += "    if (scalar.lookahead_weight > 0.0) {\n        \
-                     theta = slow_vector[i] + scalar.lookahead_weight * (theta - slow_vector[i]);\n        \
+                     theta = approach(slow_vector[i], theta, scalar.lookahead_weight);\n        \
                      slow_vector[i] = theta;\n    }\n";
         }
         text += "    theta_vector[i] = theta;\n    return theta;\n}\n";
         if average {
             text += "fn put_average(i: u32, theta: T) {\n    if (scalar.average_weight > 0.0) {\n        \
                      let past = average_vector[i];\n        \
-                     average_vector[i] = past + scalar.average_weight * (theta - past);\n    }\n}\n";
+                     average_vector[i] = approach(past, theta, scalar.average_weight);\n    }\n}\n";
         } else {
             text += "fn put_average(i: u32, theta: T) {}\n";
         }
@@ -171,14 +175,14 @@ impl Frame<'_> {
 
 /// A rule in WGSL for a kernel that declares `scalar: Scalars` itself.
 pub(in crate::optim) fn rule(optimizer: &Optimizer) -> String {
-    let (structures, constants) = (structures(optimizer, &[]), constants(optimizer));
+    let (structures, constants) = (structures(optimizer), constants(optimizer));
     format!("{structures}{constants}{}", optimizer.rule.wgsl)
 }
 
-/// `Scalars` of the rule's numbers and `others`, and `Element`.
-fn structures(optimizer: &Optimizer, others: &[&str]) -> String {
+/// `Scalars` of the rule's numbers and the modifiers', and `Element`.
+fn structures(optimizer: &Optimizer) -> String {
     let rule = optimizer.rule;
-    let names = rule.scalars.iter().map(|(name, _)| name).chain(others);
+    let names = rule.scalars.iter().map(|(name, _)| name).chain(&MODIFIER_SCALARS);
     let scalars: String = names.map(|name| format!("    {name}: f32,\n")).collect();
     let fields: String = rule.state.iter().map(|(name, _)| format!("    {name}: vec4<f32>,\n")).collect();
     format!("struct Scalars {{\n{scalars}}}\nstruct Element {{\n    theta: vec4<f32>,\n{fields}}}\n")

@@ -375,15 +375,17 @@ fn main(
     );
 }
 
-/// Multiplies and adds `steps` positions of the summed axis, one after the other for every element of C.
+/// Multiplies and adds `steps` positions of the summed axis, one after the other for every element of C: a CPU has not
+/// registers for all sums, so each is brought there once for all steps.
 fn multiply(text: &mut String, tile: Tile, a: &Reader, b: &Reader, steps: u32) {
     a.read(text, steps);
     b.read(text, steps);
-    for step in 0..steps {
-        for vector in 0..tile.column_vectors {
-            let columns = b.vector(vector, step);
-            let _ = writeln!(text, "        let columns{vector}_{step} = {columns};");
-            for row in 0..tile.rows {
+    for vector in 0..tile.column_vectors {
+        for step in 0..steps {
+            let _ = writeln!(text, "        let columns{vector}_{step} = {};", b.vector(vector, step));
+        }
+        for row in 0..tile.rows {
+            for step in 0..steps {
                 let (sum, factor) = (format!("sum{row}_{vector}"), a.scalar(row, step));
                 let _ = writeln!(text, "        {sum} = fma(vec4({factor}), columns{vector}_{step}, {sum});");
             }

@@ -203,10 +203,11 @@ fn a_smaller_plan_takes_over_all_state() {
         };
         let data = Split { train: classes(2048), test: None };
         let mut trainer = Trainer::new(&gpu, data, options).unwrap();
-        while !matches!(trainer.next_event(&NEVER).unwrap(), Event::Step(step) if step.step == 3) {}
+        until_step(&mut trainer, 3);
         let before = trainer.snapshot().unwrap();
         let readout = trainer.parameters().unwrap();
         gpu.set_memory_limit(trainer.report().bytes.total / 3 * 2);
+        assert!(gpu.over_limit().is_some(), "{rule}");
         loop {
             match trainer.next_event(&NEVER).unwrap() {
                 Event::Replanned(_) => break,
@@ -234,7 +235,7 @@ fn a_run_goes_on_in_less_memory_when_the_limit_drops() {
     let gpu = gpu();
     let mut trainer = Trainer::new(&gpu, data(), options()).unwrap();
     let before = trainer.report().clone();
-    while !matches!(trainer.next_event(&NEVER).unwrap(), Event::Step(step) if step.step == 5) {}
+    until_step(&mut trainer, 5);
     let limit = before.bytes.total / 3 * 2;
     gpu.set_memory_limit(limit);
     let events = finish(&mut trainer).unwrap();
@@ -261,7 +262,7 @@ fn a_run_that_cannot_go_on_keeps_its_last_step() {
     let gpu = gpu();
     let mut trainer =
         Trainer::new(&gpu, split(333), TrainOptions { log_every: 1, ..options(Length::Steps(9)) }).unwrap();
-    while !matches!(trainer.next_event(&NEVER).unwrap(), Event::Step(step) if step.step == 5) {}
+    until_step(&mut trainer, 5);
     gpu.set_memory_limit(64 << 10);
     let error = finish(&mut trainer).unwrap_err();
     assert!(matches!(&error, Error::OutOfMemory(message) if message.contains("64.00 KiB")), "{error}");

@@ -51,10 +51,23 @@ fn options(length: Length) -> TrainOptions {
 /// All events up to the end.
 fn finish(trainer: &mut Trainer) -> Result<Vec<Event>> {
     let mut events = Vec::new();
-    loop {
+    // Far more than any run here has to say: one that makes no progress is to fail.
+    while events.len() < 10_000 {
         match trainer.next_event(&NEVER)? {
             Event::Finished => return Ok(events),
             event => events.push(event),
+        }
+    }
+    panic!("the run does not end, and says {:?}", events.last());
+}
+
+/// Trains until `step` is told of.
+fn until_step(trainer: &mut Trainer, step: u64) {
+    loop {
+        match trainer.next_event(&NEVER).unwrap() {
+            Event::Step(record) if record.step == step => return,
+            Event::Finished => panic!("the run ended without telling of step {step}"),
+            _ => {}
         }
     }
 }

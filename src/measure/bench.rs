@@ -1,0 +1,107 @@
+//! A kernel at one shape on a device, ready to be timed.
+
+use super::cases::KernelCase;
+use super::ceilings::Ceilings;
+use super::timing::timed;
+use crate::Result;
+use crate::gpu::{Buffer, Gpu, Kernels};
+use crate::graph::Element;
+use crate::plan::memory::Needs;
+use crate::plan::replay::{Memory, Replay};
+use crate::plan::{Plan, StepUniform};
+
+/// Seconds that a measurement lasts, about: many replays of what is short.
+const SECONDS: f64 = 0.01;
+const MOST_REPLAYS: f64 = 1000.0;
+
+/// A [`KernelCase`] on a device.
+pub struct KernelBench {
+    gpu: Gpu,
+    replay: Replay,
+    operations: u64,
+    bytes: u64,
+    replays: u32,
+    /// Alive as long as the replay.
+    _memory: Memory,
+}
+
+/// How long a kernel takes, and what it does in that time.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct KernelTiming {
+    /// Seconds of one run.
+    pub seconds: f64,
+    /// Multiplications and additions, where they may be what takes the time.
+    pub operations: u64,
+    /// The fewest bytes that can be read and written for it: each input and the result once.
+    pub bytes: u64,
+}
+
+impl KernelTiming {
+    /// The least time that `ceilings` allow, for arithmetic or for memory, as a share of the time that it took: the
+    /// roofline of Williams, Waterman and Patterson (2009).
+    pub fn fraction_of(&self, ceilings: &Ceilings) -> f64 {
+        let arithmetic = self.operations as f64 / ceilings.operations_per_second;
+        let memory = self.bytes as f64 / ceilings.bytes_per_second;
+        arithmetic.max(memory) / self.seconds
+    }
+}
+
+impl KernelBench {
+    /// Plans, allocates, fills and compiles `case`, and runs it once.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotFit`](crate::Error::DoesNotFit) where the adapter binds too little for the shape,
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Device`](crate::Error::Device) where the device fails.
+    pub fn new(gpu: &Gpu, case: &KernelCase) -> Result<Self> {
+        let plan = Plan::new(&case.program, gpu.profile(), case.batch)?;
+        let memory = Memory::new(gpu, &Needs::of(&[&plan]))?;
+        for slot in &plan.inputs {
+            let count = slot.ty.shape.elements(plan.batch) as u32;
+            let bytes = match slot.ty.element {
+                // Any numbers but zeros, which some hardware moves for less.
+                Element::F32 => (0..count).flat_map(|i| (scattered(i) * 1e-3).to_le_bytes()).collect(),
+                Element::U32 => {
+                    let index = |i: u32| ((scattered(i) * 0.5 + 0.5) * case.indices as f32) as u32;
+                    (0..count).flat_map(|i| index(i).min(case.indices - 1).to_le_bytes()).collect()
+                }
+                Element::U8 => vec![100; slot.ty.element.bytes(count as usize) as usize],
+            };
+            if let Some(buffer) = memory.inputs.get(&slot.name) {
+                gpu.write_buffer(buffer.raw(), 0, &bytes)?;
+            }
+        }
+        let uniform = StepUniform::new(0, 0, plan.batch, 1.0 / plan.batch as f64);
+        gpu.write_buffer(memory.uniforms.raw(), 0, bytemuck::bytes_of(&uniform))?;
+        let theta: Vec<&Buffer> = memory.theta.iter().collect();
+        let replay = Replay::new(gpu, &Kernels::new(gpu), &plan, &memory, &theta)?;
+        let mut bench = KernelBench {
+            gpu: gpu.clone(),
+            replay,
+            operations: plan.operations(),
+            bytes: case.bytes,
+            replays: 1,
+            _memory: memory,
+        };
+        // The first run compiles on some drivers; the second tells how many are worth a measurement.
+        bench.measure()?;
+        let once = bench.measure()?.seconds;
+        bench.replays = (SECONDS / once.max(1e-9)).clamp(1.0, MOST_REPLAYS) as u32;
+        Ok(bench)
+    }
+
+    /// How long it takes now.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) where the device fails.
+    pub fn measure(&self) -> Result<KernelTiming> {
+        let seconds = timed(&self.gpu, |pass| (0..self.replays).for_each(|_| self.replay.record(pass)))?;
+        let seconds = seconds / f64::from(self.replays);
+        Ok(KernelTiming { seconds, operations: self.operations, bytes: self.bytes })
+    }
+}
+
+/// A number on (−1, 1) that says little of its neighbours.
+fn scattered(i: u32) -> f32 {
+    (i.wrapping_mul(0x9e37_79b9) >> 8) as f32 / (1 << 23) as f32 - 1.0
+}

@@ -1,0 +1,175 @@
+//! The kernels of a training step at the shapes that matter.
+
+use crate::Result;
+use crate::gpu::{AdapterClass, Profile};
+use crate::graph::{Dim, Element, Graph, Shape, TensorType, Var};
+use crate::plan::{Destination, Program};
+
+/// A kernel at one shape.
+pub struct KernelCase {
+    /// What it is called, such as `matmul nt`.
+    pub kernel: String,
+    /// Its sizes; of a matmul rows and columns of the result, and the length of its sums.
+    pub shape: Vec<usize>,
+    pub(super) program: Program,
+    pub(super) batch: usize,
+    /// Indices and labels are below this.
+    pub(super) indices: u32,
+    /// The fewest bytes that can be read and written for it.
+    pub(super) bytes: u64,
+}
+
+/// How the operands of a matmul lie: BLAS's letters for A and B, and whether each is read transposed.
+const LAYOUTS: [(&str, bool, bool); 4] =
+    [("nn", false, false), ("nt", false, true), ("tn", true, false), ("tt", true, true)];
+
+/// All cases for an adapter of `profile`: a CPU gets a smaller square.
+///
+/// # Errors
+/// None that a caller can cause.
+pub fn kernel_cases(profile: &Profile) -> Result<Vec<KernelCase>> {
+    let side = if profile.class == AdapterClass::Software { 1024 } else { 4096 };
+    // A layer of 784 to 512 at minibatches of 1 to 4,096; products that are square, tall, wide and long in their sums.
+    let shapes = [
+        [side, side, side],
+        [8192, 64, 512],
+        [64, 8192, 512],
+        [64, 64, 16384],
+        [1, 512, 784],
+        [8, 512, 784],
+        [128, 512, 784],
+        [4096, 512, 784],
+    ];
+    let mut cases = Vec::new();
+    for shape in shapes {
+        for layout in LAYOUTS {
+            cases.push(matmul(layout, shape)?);
+        }
+    }
+    for batch in [128, 4096] {
+        cases.push(layer(batch, 784, 512)?);
+    }
+    for axes in [&[0][..], &[1], &[0, 1]] {
+        cases.push(sum([16384, 1024], axes)?);
+    }
+    for shape in [[16384, 10], [4096, 1000]] {
+        cases.extend(cross_entropy(shape)?);
+    }
+    cases.push(gather([40000, 784], 1024)?);
+    cases.push(chain([4096, 4096])?);
+    Ok(cases)
+}
+
+/// One result of a graph, all of whose `inputs` are read once.
+fn case(
+    kernel: String,
+    shape: &[usize],
+    graph: Graph,
+    (inputs, result, batch): (&[Var], Var, usize),
+) -> KernelCase {
+    let bytes = |var: &Var| graph.element(*var).bytes(graph.shape(*var).elements(batch));
+    let bytes = inputs.iter().chain([&result]).map(bytes).sum();
+    let program = Program { graph, outputs: vec![(result, Destination::Result(0))] };
+    KernelCase { kernel, shape: shape.to_vec(), program, batch, indices: 1, bytes }
+}
+
+fn matmul((name, transpose_a, transpose_b): (&str, bool, bool), shape: [usize; 3]) -> Result<KernelCase> {
+    let [m, n, k] = shape;
+    let mut graph = Graph::new();
+    let a = graph.input("a", if transpose_a { [k, m] } else { [m, k] })?;
+    let b = graph.input("b", if transpose_b { [n, k] } else { [k, n] })?;
+    let product = graph.matmul_with(a, b, transpose_a, transpose_b)?;
+    Ok(case(format!("matmul {name}"), &shape, graph, (&[a, b], product, 1)))
+}
+
+/// A layer as the forward pass has it: product, bias and ReLU.
+fn layer(batch: usize, inputs: usize, outputs: usize) -> Result<KernelCase> {
+    let mut graph = Graph::new();
+    let rows = graph.input("rows", [batch, inputs])?;
+    let weight = graph.input("weight", [outputs, inputs])?;
+    let bias = graph.input("bias", [outputs])?;
+    let product = graph.matmul_with(rows, weight, false, true)?;
+    let sum = graph.add(product, bias)?;
+    let active = graph.relu(sum)?;
+    let reads = [rows, weight, bias];
+    Ok(case("linear + relu".to_owned(), &[batch, outputs, inputs], graph, (&reads, active, 1)))
+}
+
+fn sum(shape: [usize; 2], axes: &[usize]) -> Result<KernelCase> {
+    let mut graph = Graph::new();
+    let x = graph.input("x", shape)?;
+    let sum = graph.sum(x, axes)?;
+    let over = match axes {
+        [0] => "columns",
+        [1] => "rows",
+        _ => "all",
+    };
+    Ok(case(format!("sum of {over}"), &shape, graph, (&[x], sum, 1)))
+}
+
+/// The losses of rows, and their gradient.
+fn cross_entropy(shape: [usize; 2]) -> Result<[KernelCase; 2]> {
+    let build = |gradient: bool| {
+        let mut graph = Graph::new();
+        let logits = graph.input("logits", [Dim::BATCH, Dim::Fixed(shape[1])])?;
+        let labels = TensorType { shape: Shape::from([Dim::BATCH]), element: Element::U32 };
+        let labels = graph.input_of("labels", labels)?;
+        let losses = graph.cross_entropy(logits, labels)?;
+        let (kernel, result) = match gradient {
+            false => ("cross-entropy", losses),
+            true => {
+                let one = graph.constant(1.0)?;
+                let ones = graph.broadcast_to(one, [Dim::BATCH])?;
+                ("cross-entropy gradient", graph.vjp(&[(losses, ones)], &[logits])?[0])
+            }
+        };
+        let case = case(kernel.to_owned(), &shape, graph, (&[logits, labels], result, shape[0]));
+        Ok(KernelCase { indices: shape[1] as u32, ..case })
+    };
+    Ok([build(false)?, build(true)?])
+}
+
+/// Rows of a data set on the GPU, picked by their indices.
+fn gather(table: [usize; 2], rows: usize) -> Result<KernelCase> {
+    let mut graph = Graph::new();
+    let from = graph.input("table", table)?;
+    let indices = TensorType { shape: Shape::from([rows]), element: Element::U32 };
+    let indices = graph.input_of("indices", indices)?;
+    let picked = graph.gather(from, indices)?;
+    let case = case("gather".to_owned(), &[table[0], table[1], rows], graph, (&[indices, picked], picked, 1));
+    Ok(KernelCase { indices: table[0] as u32, ..case })
+}
+
+/// Elementwise operations in a row, which are one kernel.
+fn chain(shape: [usize; 2]) -> Result<KernelCase> {
+    let mut graph = Graph::new();
+    let a = graph.input("a", shape)?;
+    let b = graph.input("b", shape)?;
+    let product = graph.mul(a, b)?;
+    let sum = graph.add(product, a)?;
+    let tanh = graph.tanh(sum)?;
+    let result = graph.mul(tanh, b)?;
+    Ok(case("elementwise chain".to_owned(), &shape, graph, (&[a, b], result, 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    #[test]
+    fn every_case_is_planned_and_counted() {
+        for class in [AdapterClass::Software, AdapterClass::Discrete] {
+            let profile =
+                Profile { class, max_binding_size: 1 << 28, max_buffer_size: 1 << 28, ..Profile::portable() };
+            for case in kernel_cases(&profile).unwrap() {
+                let plan = Plan::new(&case.program, &profile, case.batch).unwrap();
+                // Every result is written, and something is read for it.
+                assert!(case.bytes > plan.results[0], "{} {:?}", case.kernel, case.shape);
+                let is_product = case.kernel.starts_with("matmul") || case.kernel.starts_with("linear");
+                let expected = case.shape.iter().product::<usize>() as u64 * 2;
+                assert!(!is_product || plan.operations() == expected, "{} {:?}", case.kernel, case.shape);
+            }
+        }
+    }
+}

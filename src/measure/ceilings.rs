@@ -1,0 +1,137 @@
+//! What an adapter does at best: bytes that a copy moves, and multiplications and additions in registers.
+
+use super::timing::{copies, timed};
+use crate::Result;
+use crate::gpu::{AdapterClass, BindingKind, Buffer, BufferUse, Gpu, KernelSource, Kernels};
+use crate::plan::fold_groups;
+use crate::plan::replay::{Launch, part, record};
+
+/// Bytes of each of the two buffers of a copy: several times the caches of any adapter, where it binds so much.
+const COPY_BYTES: u64 = 256 << 20;
+
+/// Invocations of a workgroup of multiply-adds.
+const WORKGROUP: usize = 64;
+
+/// Multiply-adds of vec4s that an invocation has under way at once, each on an accumulator of its own: enough that none
+/// waits for another's result, and no more than the 16 vector registers of x86-64 hold.
+const CHAINS: usize = 3;
+
+/// The ceilings of an adapter at one moment.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Ceilings {
+    /// Bytes a second that a copy between two buffers reads and writes.
+    pub bytes_per_second: f64,
+    /// Multiplications and additions of f32 a second, without any memory: a multiply-add is two.
+    pub operations_per_second: f64,
+}
+
+/// Measures [`Ceilings`]; what it needs is made once.
+pub struct Yardstick {
+    gpu: Gpu,
+    copies: Vec<Launch>,
+    bytes: u64,
+    multiplications: Launch,
+    operations: f64,
+    /// Alive as long as the launches.
+    _buffers: [Buffer; 3],
+}
+
+impl Yardstick {
+    /// Allocates two buffers of at most 256 MiB and compiles two kernels.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Device`](crate::Error::Device) where the device fails.
+    pub fn new(gpu: &Gpu) -> Result<Self> {
+        let bytes = COPY_BYTES.min(gpu.profile().max_binding_size);
+        let buffer = |bytes| gpu.buffer("yardstick", bytes, BufferUse::Storage);
+        let [source, target] = [buffer(bytes)?, buffer(bytes)?];
+        let copies = copies(gpu, std::slice::from_ref(&source), std::slice::from_ref(&target))?;
+        let (workgroups, rounds) = work(gpu.profile().class);
+        let sums = buffer((4 * workgroups * WORKGROUP) as u64)?;
+        let wgsl = multiplications_wgsl(rounds);
+        let bindings = [BindingKind::ReadWriteStorage];
+        let source_text = KernelSource { label: "multiply-adds", wgsl: &wgsl, bindings: &bindings };
+        let kernel = Kernels::new(gpu).compile(&source_text)?;
+        let bind_group = gpu.bind_group(&kernel, "multiply-adds", &[part(&sums, 0, sums.bytes())])?;
+        let groups = fold_groups(workgroups, gpu.profile()).0;
+        let yardstick = Yardstick {
+            gpu: gpu.clone(),
+            copies,
+            bytes: 2 * bytes,
+            multiplications: Launch { kernel, bind_group, groups },
+            operations: (workgroups * WORKGROUP * rounds * UNROLLED * CHAINS * 4 * 2) as f64,
+            _buffers: [source, target, sums],
+        };
+        // The first launch compiles on some drivers, and the first touch of memory is slow.
+        yardstick.measure()?;
+        Ok(yardstick)
+    }
+
+    /// The ceilings now.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) where the device fails.
+    pub fn measure(&self) -> Result<Ceilings> {
+        let copy = timed(&self.gpu, |pass| record(&self.copies, pass))?;
+        let arithmetic = timed(&self.gpu, |pass| record(std::slice::from_ref(&self.multiplications), pass))?;
+        Ok(Ceilings {
+            bytes_per_second: self.bytes as f64 / copy,
+            operations_per_second: self.operations / arithmetic,
+        })
+    }
+}
+
+/// How often a round goes through the accumulators.
+const UNROLLED: usize = 4;
+
+/// Workgroups and rounds of the multiply-adds: some 10 to 100 milliseconds.
+fn work(class: AdapterClass) -> (usize, usize) {
+    match class {
+        AdapterClass::Software => (128, 8192),
+        AdapterClass::Integrated | AdapterClass::Other => (4096, 4096),
+        AdapterClass::Discrete => (16384, 4096),
+    }
+}
+
+/// Each invocation multiplies and adds into [`CHAINS`] accumulators and writes their sum, so that nothing is left out.
+fn multiplications_wgsl(rounds: usize) -> String {
+    let each = |line: &dyn Fn(usize) -> String| (0..CHAINS).map(line).collect::<String>();
+    let declare = each(&|i| format!("    var a{i} = vec4<f32>(x + {i}.0);\n"));
+    let multiply = each(&|i| format!("        a{i} = fma(a{i}, m, b);\n")).repeat(UNROLLED);
+    let sum: Vec<String> = (0..CHAINS).map(|i| format!("a{i}")).collect();
+    format!(
+        "@group(0) @binding(0) var<storage, read_write> sums: array<f32>;
+@compute @workgroup_size({WORKGROUP})
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {{
+    let place = id.x + id.y * groups.x * {WORKGROUP}u;
+    let x = f32(place & 7u) * 1e-3;
+    // Known only here, and below 1, so that nothing overflows.
+    let m = vec4<f32>(0.5 + x);
+    let b = vec4<f32>(x);
+{declare}    for (var i = 0u; i < {rounds}u; i++) {{
+{multiply}    }}
+    let sum = {};
+    if (place < arrayLength(&sums)) {{
+        sums[place] = sum.x + sum.y + sum.z + sum.w;
+    }}
+}}
+",
+        sum.join(" + ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::GpuOptions;
+
+    #[test]
+    fn ceilings_are_measured_on_any_adapter() {
+        let gpu = Gpu::new(&GpuOptions::default()).unwrap();
+        let ceilings = Yardstick::new(&gpu).unwrap().measure().unwrap();
+        // No adapter is so slow, or so fast, that these would not hold.
+        assert!((1e7..1e14).contains(&ceilings.bytes_per_second), "{ceilings:?}");
+        assert!((1e7..1e17).contains(&ceilings.operations_per_second), "{ceilings:?}");
+    }
+}
