@@ -85,7 +85,26 @@ fn requests_that_are_none() {
             "mean that begins after the end",
             "train --data digits --steps 9 --swa 10",
             2,
-            "--swa: begins at step 10, and the run ends after step 9",
+            "swa: begins at step 10, and the run ends after step 9",
+        ),
+        (
+            "slow weights that never move",
+            "train --data digits --steps 9 --lookahead 10",
+            2,
+            "lookahead: first goes back at step 10, and the run ends after step 9",
+        ),
+        (
+            "steps between no bounds",
+            "train --data digits --optimizer rprop --hyper step_min=60",
+            2,
+            "step_min: must be at most step_max, 50.0, not `60.0`",
+        ),
+        ("unknown kernel", "bench kernels --kernel matmull", 2, "unknown name `matmull`"),
+        (
+            "trace in no folder",
+            "bench step --data digits --profile no/t.json",
+            2,
+            "--profile: there is no folder no",
         ),
         ("picture of no test", "train --data digits --overwrite --svg a.svg", 2, "'--svg <FILE>'"),
         (

@@ -101,10 +101,22 @@ fn divergence_is_told_and_is_a_failure() {
 
 #[test]
 fn a_start_without_a_loss_is_not_blamed_on_the_learning_rate() {
-    for steps in ["0", "5"] {
-        let ended = run(here(), &["minimize", "log(x-2)", "--start", "x=1", "--steps", steps]);
-        assert_eq!(ended.code, Some(1));
-        assert_eq!(ended.error(steps), "the loss is NaN at the start; start elsewhere");
+    let rows = [
+        ("log(x-2)", "x=1", "the loss is NaN at the start; start elsewhere"),
+        ("mod(x,0)", "x=4", "the loss is NaN at the start; start elsewhere"),
+        ("sqrt(x)", "x=0", "the gradient is not finite at the start; start elsewhere"),
+        (
+            "x^2",
+            "x=1e20",
+            "the loss is 1.0000000400817551e40 at the start, more than f32 holds; start elsewhere",
+        ),
+    ];
+    for (text, start, expected) in rows {
+        for steps in ["0", "5"] {
+            let ended = run(here(), &["minimize", text, "--start", start, "--steps", steps]);
+            assert_eq!(ended.code, Some(1), "{text}");
+            assert_eq!(ended.error(steps), expected);
+        }
     }
 }
 

@@ -117,7 +117,8 @@ fn what_has_no_meaning_for_a_range_test_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let rows = [
         ("--epochs 3", "--epochs: has no meaning for `train --find-lr`"),
-        ("--lr 0", "lr: must be above 0"),
+        ("--lr 0.1", "--lr: has no meaning for `train --find-lr`"),
+        ("--optimizer rprop", "rprop adapts its steps after the first"),
         ("--schedule cosine", "--schedule: has no meaning for `train --find-lr`"),
         ("--out run", "--out: has no meaning for `train --find-lr`"),
         ("--resume run", "cannot be used with"),

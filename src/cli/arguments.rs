@@ -118,11 +118,11 @@ Examples:
     after_help = RACE_HELP,
     mut_args(|argument| hidden(argument, &WITHOUT_USE_FOR_RACES)),
     mut_arg("lr", rate),
-    mut_arg("steps", |argument| argument.help("Updates of every racer, with --data in the place of --epochs [default: 1000; 80 where no EXPR is given]")),
+    mut_arg("steps", |argument| argument.help("Updates of every racer, with --data in the place of --epochs [default: 1000; 120 where no EXPR is given]")),
 )]
 pub(super) struct RaceArguments {
-    /// The expression that is minimised, as for `minimize`; with --data a model is trained instead [default: a long
-    /// narrow valley with a saddle]
+    /// The expression that is minimised, as for `minimize`; with --data a model is trained instead [default: two
+    /// long narrow valleys that meet in a saddle]
     #[arg(value_name = "EXPR", allow_hyphen_values = true)]
     pub expression: Option<String>,
     /// Where every racer starts: `x=-1.2; y=1`

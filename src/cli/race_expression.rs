@@ -11,20 +11,20 @@ use crate::race::Racer;
 use crate::run::{given, write_atomically};
 use crate::{Error, Gpu, MinimizeOptions, Minimum, Objective, Result, Status, minimize};
 
-/// Two long narrow valleys that meet in a saddle at (0, 0). Plain descent bounces between the walls and hardly gets on
-/// along the floor, momentum overshoots, and rules that scale each unknown cut the corner.
-const VALLEYS: &str = "(x^2-9)^2/64 + 6*(y-x^2/10+3*x/10)^2";
+/// Two long narrow valleys that meet in a saddle at (0, 0). Plain descent bounces from wall to wall, momentum overshoots,
+/// Nesterov's look-ahead damps that, and rules that scale each unknown cut the corner.
+const VALLEYS: &str = "(x^2-9)^2/200 + 6*(y-x^2/10+3*x/10)^2";
 const VALLEYS_START: &str = "x=0.1; y=1.4";
-const VALLEYS_STEPS: u64 = 80;
+const VALLEYS_STEPS: u64 = 120;
 /// The classical rules, each at a rate that shows its nature there.
 const VALLEYS_METHODS: [&str; 7] = [
-    "sgd lr=0.14",
+    "sgd lr=0.15",
     "momentum lr=0.02",
-    "nesterov lr=0.02",
+    "nesterov lr=0.03",
     "adagrad lr=0.6",
     "adadelta eps=1e-4",
-    "rmsprop lr=0.02",
-    "adam lr=0.15",
+    "rmsprop lr=0.04",
+    "adam lr=0.2",
 ];
 
 /// Settings that a race on an expression has too.
