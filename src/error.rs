@@ -161,7 +161,7 @@ pub(crate) fn did_you_mean(unknown: &str, known: &[&str]) -> String {
     let typed = unknown.to_lowercase();
     let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(&typed, name), *name)).min();
     match nearest {
-        Some((distance, name)) if distance <= name.len().div_ceil(3) => {
+        Some((distance, name)) if distance <= name.len().div_ceil(3) && distance < name.len() => {
             format!("unknown name `{unknown}`; did you mean `{name}`?")
         }
         _ if known.len() > LISTED => {

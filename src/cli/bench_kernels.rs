@@ -38,6 +38,7 @@ struct Line<'a> {
     operations: Option<u64>,
     bytes: u64,
     fraction: f64,
+    compilation: Option<f64>,
 }
 
 pub(super) fn kernels(arguments: &BenchKernelsArguments, global: &Global, output: &Output) -> Ended {
@@ -52,8 +53,8 @@ pub(super) fn kernels(arguments: &BenchKernelsArguments, global: &Global, output
         1e-9 * ceilings.bytes_per_second
     ))?;
     output.result(&format!(
-        "{:22} {:18} {:>11} {:>9} {:>8} {:>11}",
-        "kernel", "shape", "ms", "GFLOP/s", "GB/s", "of ceiling"
+        "{:22} {:18} {:>11} {:>9} {:>8} {:>11} {:>12}",
+        "kernel", "shape", "ms", "GFLOP/s", "GB/s", "of ceiling", "compiled, ms"
     ))?;
     for case in &cases {
         let measured = measure(&gpu, &yardstick, case, arguments.rounds);
@@ -138,6 +139,7 @@ fn measure<'a>(gpu: &Gpu, yardstick: &Yardstick, case: &'a KernelCase, rounds: u
         operations: Some(timing.operations).filter(|operations| *operations > 0),
         bytes: timing.bytes,
         fraction: middle(rounds.iter().map(|(ceilings, timing)| timing.fraction_of(ceilings))),
+        compilation: Some(bench.compilation().as_secs_f64()),
     })
 }
 
@@ -161,6 +163,7 @@ fn measure_update<'a>(gpu: &Gpu, update: &'a Update, matrices: usize, rounds: u6
         operations: None,
         bytes: timings.first().map_or(0, |timing| timing.update_bytes),
         fraction: middle(timings.iter().map(UpdateTiming::fraction_of_copy)),
+        compilation: None,
     })
 }
 
@@ -191,16 +194,18 @@ fn tell(line: &Line, output: &Output) -> Ended {
         "gflops": gflops,
         "gbytes_per_second": rate,
         "fraction_of_ceiling": line.fraction,
+        "compile_seconds": line.compilation,
     });
     output.event("kernel", &event)?;
     let shape: Vec<String> = line.shape.iter().map(usize::to_string).collect();
     output.result(&format!(
-        "{:22} {:18} {:11.3} {:>9} {rate:8.1} {:9.0} %",
+        "{:22} {:18} {:11.3} {:>9} {rate:8.1} {:9.0} % {:>12}",
         line.kernel,
         shape.join(" "),
         1e3 * line.seconds,
         gflops.map_or("–".to_owned(), |gflops| format!("{gflops:.1}")),
-        100.0 * line.fraction
+        100.0 * line.fraction,
+        line.compilation.map_or("–".to_owned(), |seconds| format!("{:.0}", 1e3 * seconds))
     ))
 }
 

@@ -1,5 +1,7 @@
 //! A kernel at one shape on a device, ready to be timed.
 
+use std::time::{Duration, Instant};
+
 use super::cases::KernelCase;
 use super::ceilings::Ceilings;
 use super::timing::timed;
@@ -21,6 +23,7 @@ pub struct KernelBench {
     operations: u64,
     bytes: u64,
     replays: u32,
+    compilation: Duration,
     /// Alive as long as the replay.
     _memory: Memory,
 }
@@ -74,6 +77,7 @@ impl KernelBench {
         let uniform = StepUniform::new(0, 0, plan.batch, 1.0 / plan.batch as f64);
         gpu.write_buffer(memory.uniforms.raw(), 0, bytemuck::bytes_of(&uniform))?;
         let theta: Vec<&Buffer> = memory.theta.iter().collect();
+        let began = Instant::now();
         let replay = Replay::new(gpu, &Kernels::new(gpu), &plan, &memory, &theta)?;
         let mut bench = KernelBench {
             gpu: gpu.clone(),
@@ -81,13 +85,20 @@ impl KernelBench {
             operations: plan.operations(),
             bytes: case.bytes,
             replays: 1,
+            compilation: Duration::ZERO,
             _memory: memory,
         };
         // The first run compiles on some drivers; the second tells how many are worth a measurement.
         bench.measure()?;
+        bench.compilation = began.elapsed();
         let once = bench.measure()?.seconds;
         bench.replays = (SECONDS / once.max(1e-9)).clamp(1.0, MOST_REPLAYS) as u32;
         Ok(bench)
+    }
+
+    /// How long it took to compile its kernels and to run them for the first time.
+    pub fn compilation(&self) -> Duration {
+        self.compilation
     }
 
     /// How long it takes now.

@@ -39,6 +39,9 @@ pub fn kernel_cases(profile: &Profile) -> Result<Vec<KernelCase>> {
         [8, 512, 784],
         [128, 512, 784],
         [4096, 512, 784],
+        [128, 10, 512],
+        [10, 512, 128],
+        [128, 512, 10],
     ];
     let mut cases = Vec::new();
     for shape in shapes {

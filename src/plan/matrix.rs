@@ -166,7 +166,7 @@ impl Lowerer<'_> {
         let four =
             [product.c.columns, n.start, n.length, c_skipped].iter().all(|number| number.is_multiple_of(4));
         let epilogue = self.epilogue(product, epilogue, four)?;
-        let tile = tile_for(self.profile, m.length, n.length);
+        let tile = tile_for(self.profile, m.length, n.length, k.length);
         let spec = MatmulSpec { a, b, tile, store_vec4: epilogue.four, former };
         let tiles_m = m.length.div_ceil(tile.workgroup_rows() as usize);
         let tiles_n = n.length.div_ceil(tile.workgroup_columns() as usize);

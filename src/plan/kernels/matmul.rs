@@ -55,6 +55,16 @@ const SUBGROUP: u32 = 8;
 /// fifth, but take the driver twice as long to compile (0.3 s).
 const BROADCAST: Tile = Tile { rows: 16, column_vectors: 1, workgroup: [SUBGROUP, 1], broadcast: true };
 
+/// For products whose time does not matter beside that of compiling a kernel for them.
+const BROADCAST_SMALL: Tile = Tile { rows: 8, column_vectors: 1, workgroup: [SUBGROUP, 1], broadcast: true };
+
+/// For products that repay the longer compilation within some ten steps.
+const BROADCAST_LONG: Tile = Tile { rows: 32, column_vectors: 1, workgroup: [SUBGROUP, 1], broadcast: true };
+
+/// Multiply-adds of a product up to which it is small, and from which it is long.
+const SMALL: usize = 1 << 20;
+const LONG: usize = 1 << 27;
+
 /// For other software adapters: about 1.4 times the speed of 8 × 4, which compiles in 0.12 s against 0.2 s.
 const SOFTWARE: Tile = Tile { rows: 8, column_vectors: 2, workgroup: [8, 1], broadcast: false };
 
@@ -68,10 +78,12 @@ const GPU_SMALL: Tile = Tile { rows: 4, column_vectors: 1, workgroup: [8, 8], br
 const LARGE: usize = 64 * 64 * 64;
 
 /// The tile for an adapter and an m × n block of C.
-pub(crate) fn tile_for(profile: &Profile, m: usize, n: usize) -> Tile {
+pub(crate) fn tile_for(profile: &Profile, m: usize, n: usize, k: usize) -> Tile {
     let subgroups_fit =
         profile.subgroups && profile.min_subgroup_size == SUBGROUP && profile.max_subgroup_size == SUBGROUP;
     match profile.class {
+        AdapterClass::Software if subgroups_fit && m * n * k <= SMALL => BROADCAST_SMALL,
+        AdapterClass::Software if subgroups_fit && m * n * k >= LONG => BROADCAST_LONG,
         AdapterClass::Software if subgroups_fit => BROADCAST,
         AdapterClass::Software => SOFTWARE,
         _ if m * n >= LARGE => GPU_LARGE,

@@ -5,6 +5,7 @@ pub(super) mod fusion;
 mod limits;
 mod operations;
 mod planning;
+mod products;
 mod recompute;
 mod samples;
 pub(crate) mod translation;

@@ -161,12 +161,13 @@ fn every_matmul_is_valid_for_vulkan_metal_and_dx12() {
     let operands = [Layout::Summed, Layout::Kept]
         .map(|layout| [false, true].map(|vec4| Operand { layout, vec4 }))
         .concat();
-    // C small, and so large that a GPU takes its larger tile.
-    let sizes = [16, 1024];
+    // Such that every kind of adapter takes each of its tiles.
+    let shapes = [[16, 16, 16], [128, 512, 784], [1024, 1024, 1024]];
     let mut count = 0;
     for (adapter, profile) in profiles() {
-        let tiles = sizes.map(|size| tile_for(&profile, size, size));
-        for tile in &tiles[..if tiles[0] == tiles[1] { 1 } else { 2 }] {
+        let mut tiles = shapes.map(|[m, n, k]| tile_for(&profile, m, n, k)).to_vec();
+        tiles.dedup();
+        for tile in &tiles {
             for (a, b) in operands.iter().flat_map(|a| operands.iter().map(move |b| (*a, *b))) {
                 for (former, store_vec4) in FORMER.into_iter().flat_map(|f| [(f, false), (f, true)]) {
                     for (extra, epilogue) in epilogues.iter().enumerate() {
@@ -180,6 +181,6 @@ fn every_matmul_is_valid_for_vulkan_metal_and_dx12() {
             }
         }
     }
-    // Two tiles for each kind of GPU, one for each of the software adapters.
-    assert_eq!(count, (2 + 2 + 1 + 1) * 16 * 2 * FORMER.len() * 2);
+    // Two tiles for each kind of GPU, three for llvmpipe, one for another software adapter.
+    assert_eq!(count, (2 + 2 + 3 + 1) * 16 * 2 * FORMER.len() * 2);
 }

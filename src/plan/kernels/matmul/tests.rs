@@ -103,7 +103,12 @@ fn broadcasting_is_for_software_with_subgroups_of_exactly_eight() {
         (profile(AdapterClass::Integrated, true, 8, 8), GPU_SMALL),
     ];
     for (profile, tile) in rows {
-        assert_eq!(tile_for(&profile, 128, 512), tile, "{profile:?}");
+        assert_eq!(tile_for(&profile, 128, 512, 784), tile, "{profile:?}");
     }
-    assert_eq!(tile_for(&profile(AdapterClass::Discrete, true, 32, 32), 512, 512), GPU_LARGE);
+    let gpu = profile(AdapterClass::Discrete, true, 32, 32);
+    assert_eq!(tile_for(&gpu, 512, 512, 1), GPU_LARGE);
+    let llvmpipe = profile(AdapterClass::Software, true, 8, 8);
+    let by_work =
+        [(128, 10, 512), (128, 512, 784), (1024, 512, 784)].map(|(m, n, k)| tile_for(&llvmpipe, m, n, k));
+    assert_eq!(by_work, [BROADCAST_SMALL, BROADCAST, BROADCAST_LONG]);
 }
