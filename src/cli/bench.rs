@@ -53,16 +53,18 @@ pub(super) fn step(
     }
     let steps = arguments.settings.steps.unwrap_or(STEPS);
     let (mut seconds, mut streamed_seconds, waits) = (0.0, 0.0, trainer.device_waits());
-    let host = trainer.host_time();
+    let mut host = Some(0.0);
     for turn in 0..TURNS.min(steps) {
         let share = steps * (turn + 1) / TURNS - steps * turn / TURNS;
+        let began = thread_time();
         seconds += timed(&mut trainer, share)?;
+        host = host.zip(thread_time()).zip(began).map(|((so_far, now), began)| so_far + now - began);
         if let Some(streamed) = &mut streamed {
             streamed_seconds += timed(streamed, share)?;
         }
     }
     let waits = trainer.device_waits() - waits;
-    let host = (trainer.host_time() - host).as_secs_f64() / steps as f64;
+    let host = host.map(|seconds| seconds / steps as f64);
     let on_gpu =
         (0..TIMED).map(|_| trainer.time_step()).collect::<Result<Option<Vec<f64>>>>()?.and_then(median);
     let rate = steps as f64 / seconds;
@@ -85,7 +87,9 @@ pub(super) fn step(
     if let Some(on_gpu) = on_gpu {
         output.result(&format!("{:.3} ms of a step are kernels on the adapter", 1e3 * on_gpu))?;
     }
-    output.result(&format!("{:.1} µs of a step are the host's own work", 1e6 * host))?;
+    if let Some(host) = host {
+        output.result(&format!("{:.1} µs of the training thread's processor time a step", 1e6 * host))?;
+    }
     output.result(&format!("bound by {}", trainer.bound()))?;
     output.result(&format!("{first:.3} s from the start of the program to the end of the first step"))?;
     let trace = arguments.profile.as_deref();
@@ -109,6 +113,17 @@ pub(super) fn step(
             "trace": trace,
         }),
     )
+}
+
+/// Seconds of processor time of this thread, which are the host's own work, where the system tells.
+fn thread_time() -> Option<f64> {
+    #[cfg(unix)]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Some(time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64)
+    }
+    #[cfg(not(unix))]
+    None
 }
 
 /// Seconds of `steps` steps.

@@ -41,8 +41,6 @@ pub(super) struct Clock {
     device: Duration,
     /// How often a step waited for the device.
     device_waits: u64,
-    /// Time that the host took to write, record and submit steps, without what it waited for.
-    host: Duration,
     /// The last step that was timed, and when.
     times: Option<(StepTimes, Instant)>,
 }
@@ -57,14 +55,6 @@ impl Clock {
         self.device_waits += u64::from(!time.is_zero());
     }
 
-    pub fn worked(&mut self, time: Duration) {
-        self.host += time;
-    }
-
-    pub fn host(&self) -> Duration {
-        self.host
-    }
-
     pub fn device_waits(&self) -> u64 {
         self.device_waits
     }
@@ -76,6 +66,10 @@ impl Clock {
 
     pub fn timed(&mut self, times: StepTimes) {
         self.times = Some((times, Instant::now()));
+    }
+
+    pub fn last_times(&self) -> Option<StepTimes> {
+        self.times.map(|(times, _)| times)
     }
 
     /// What bounded the time since `earlier`. Without timestamps all that the device does counts as compute.

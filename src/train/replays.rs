@@ -73,7 +73,6 @@ impl Trainer {
                 return Err(Error::shape("training", "the stream of minibatches ended early"));
             };
             self.clock.waited_for_data(waited.elapsed());
-            let sending = Instant::now();
             let options = &self.model.options;
             let weight = 1.0 / part.batch_rows as f64;
             let uniform = StepUniform::new(options.seed, step, part.rows, weight)
@@ -81,9 +80,7 @@ impl Trainer {
             let update = part.ends_batch.then(|| (step + 1 - skipped_first, learning_rate));
             let inputs = StepInputs { uniform, update, uploads: &uploads(&self.session.train_feed, part) };
             let engine = self.session.engine()?;
-            let waited = engine.step(TRAIN, &inputs)?;
-            self.clock.waited_for_device(waited);
-            self.clock.worked(sending.elapsed() - waited);
+            self.clock.waited_for_device(engine.step(TRAIN, &inputs)?);
             let (batch_rows, ends_batch) = (part.batch_rows as u64, part.ends_batch);
             if let Some(search) = options.search {
                 engine.search(search)?;

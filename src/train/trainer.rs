@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::clock::{Bound, Clock};
 use super::engine::Engine;
@@ -244,7 +244,9 @@ impl Trainer {
     pub fn time_step(&mut self) -> Result<Option<f64>> {
         self.session.engine()?.time_next();
         self.run_steps(1)?;
-        Ok(self.session.engine()?.timed()?.map(|times| times.compute))
+        // Where the step ended an epoch, that took note of its times.
+        let times = self.session.engine()?.timed()?.or(self.clock.last_times());
+        Ok(times.map(|times| times.compute))
     }
 
     /// One more step, every launch of whose last micro-batch is timed on the GPU by itself; none where the device has no
@@ -260,11 +262,6 @@ impl Trainer {
         let times = self.session.engine()?.end_profile();
         done?;
         times.map(Some)
-    }
-
-    /// The host's own time for all steps so far: to write, record and submit them, without what it waited for.
-    pub fn host_time(&self) -> Duration {
-        self.clock.host()
     }
 
     /// How often a step waited because as many steps as may be were in flight: where the device is the limit, nearly
