@@ -99,13 +99,6 @@ fn requests_that_are_none() {
             2,
             "step_min: must be at most step_max, 50.0, not `60.0`",
         ),
-        ("unknown kernel", "bench kernels --kernel matmull", 2, "unknown name `matmull`"),
-        (
-            "trace in no folder",
-            "bench step --data digits --profile no/t.json",
-            2,
-            "--profile: there is no folder no",
-        ),
         ("picture of no test", "train --data digits --overwrite --svg a.svg", 2, "'--svg <FILE>'"),
         (
             "rates for a line search",

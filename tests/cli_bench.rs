@@ -5,7 +5,7 @@ mod program;
 use std::collections::BTreeSet;
 use std::fs;
 
-use program::succeed;
+use program::{run, succeed};
 use serde_json::Value;
 
 fn events(text: &str) -> Vec<Value> {
@@ -28,7 +28,9 @@ fn kernels_are_held_against_ceilings_of_the_same_run() {
         assert!(line["gflops"].is_null(), "these move bytes and multiply nothing to speak of: {line}");
     }
     assert_eq!(done["event"], "done");
-    assert!(done["operations_per_second"].as_f64() > Some(0.0) && done["bytes_per_second"].as_f64() > Some(0.0));
+    assert!(
+        done["operations_per_second"].as_f64() > Some(0.0) && done["bytes_per_second"].as_f64() > Some(0.0)
+    );
 }
 
 #[test]
@@ -57,4 +59,19 @@ fn a_profile_has_every_launch_of_a_step_and_a_trace_that_viewers_open() {
     }
     let done = lines.last().expect("a line");
     assert!(done["trace"] == "t.json" && done["gpu_seconds_per_step"].is_number(), "{done}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_said_at_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let rows: [(&[&str], &str); 3] = [
+        (&["kernels", "--kernel", "matmull"], "--kernel: unknown name `matmull`"),
+        (&["kernels", "--parameters", "5"], "5 is not in 1048576..=4294967296"),
+        (&["step", "--data", "digits", "--profile", "no/t.json"], "--profile: there is no folder no"),
+    ];
+    for (arguments, fragment) in rows {
+        let ended = run(folder.path(), &[&["bench"], arguments].concat());
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.stderr);
+        assert!(ended.error("refused").contains(fragment), "{arguments:?}: {}", ended.stderr);
+    }
 }

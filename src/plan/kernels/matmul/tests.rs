@@ -2,7 +2,9 @@
 
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 
+use super::tile::*;
 use super::*;
+use crate::gpu::{AdapterClass, Profile};
 
 const STEP: &str = "struct Step { accumulate: u32 }\n@group(0) @binding(0) var<uniform> step: Step;\n";
 
@@ -41,7 +43,7 @@ fn parse(spec: &MatmulSpec, epilogue: &Epilogue) -> naga::Module {
 
 #[test]
 fn every_variant_that_a_tile_gives_is_valid() {
-    for tile in [BROADCAST, SOFTWARE, GPU_LARGE, GPU_SMALL] {
+    for tile in [BROADCAST, BROADCAST_SMALL, BROADCAST_LONG, SOFTWARE, GPU_LARGE, GPU_SMALL] {
         for spec in specs(tile) {
             for epilogue in epilogues() {
                 let module = parse(&spec, &epilogue);
