@@ -145,7 +145,8 @@ impl Reader {
 
     fn lines(&self) -> u32 {
         match (self.broadcast, self.grouped()) {
-            (true, _) => self.items / SUBGROUP,
+            (true, true) => self.items / (4 * SUBGROUP),
+            (true, false) => self.items / SUBGROUP,
             (false, true) => self.items / 4,
             (false, false) => self.items,
         }
@@ -163,7 +164,7 @@ impl Reader {
             let place = match (self.operand.layout, self.operand.vec4) {
                 (Layout::Summed, _) => format!("min({first}{lane} + {skip}u, {limit} - 1u) * {name}_ld"),
                 (Layout::Kept, false) => format!("min({first}{lane} + {skip}u, {limit} - 1u)"),
-                (Layout::Kept, true) => format!("min(({first} >> 2u) + {skip}u, ({limit} >> 2u) - 1u)"),
+                (Layout::Kept, true) => format!("min(({first} >> 2u){lane} + {skip}u, ({limit} >> 2u) - 1u)"),
             };
             let _ = writeln!(text, "    let {name}_line{line} = {name}_start + {place};");
         }
@@ -184,10 +185,17 @@ impl Reader {
                     writeln!(text, "        let {name}{line}_{step} = {name}[{name}_line{line} + {along}];");
             }
             for item in 0..if self.broadcast { self.items } else { 0 } {
-                let (line, lane) = (item / SUBGROUP, item % SUBGROUP);
+                // A lane holds one row of each line, or four neighbours.
+                let (line, lane, part) = match self.grouped() {
+                    true => {
+                        let part = COMPONENTS[item as usize % 4];
+                        (item / (4 * SUBGROUP), item / 4 % SUBGROUP, format!(".{part}"))
+                    }
+                    false => (item / SUBGROUP, item % SUBGROUP, String::new()),
+                };
                 let _ = writeln!(
                     text,
-                    "        let {name}_of{item}_{step} = subgroupBroadcast({name}{line}_{step}, {lane}u);"
+                    "        let {name}_of{item}_{step} = subgroupBroadcast({name}{line}_{step}{part}, {lane}u);"
                 );
             }
         }
@@ -199,7 +207,7 @@ impl Reader {
         let whole = if self.broadcast { format!("{name}_of{item}") } else { format!("{name}{item}") };
         if self.spans_four() {
             format!("{whole}_0.{}", COMPONENTS[step as usize])
-        } else if self.grouped() {
+        } else if self.grouped() && !self.broadcast {
             format!("{name}{}_{step}.{}", item / 4, COMPONENTS[item as usize % 4])
         } else {
             format!("{whole}_{step}")
@@ -222,8 +230,9 @@ impl Reader {
 /// epilogue declares, and C at `output_binding`.
 pub(crate) fn matmul_wgsl(spec: &MatmulSpec, step: &str, epilogue: &Epilogue, output_binding: u32) -> String {
     let tile = spec.tile;
-    // Lanes hand round single rows, so there is nothing to read across them.
-    let across_rows = tile.broadcast && spec.a.layout == Layout::Kept;
+    // Lanes hand round single rows, of which there is nothing to read across, unless there are four for each.
+    let across_rows =
+        tile.broadcast && spec.a.layout == Layout::Kept && !tile.rows.is_multiple_of(4 * SUBGROUP);
     let a_operand = Operand { vec4: spec.a.vec4 && !across_rows, ..spec.a };
     let a = Reader { name: 'a', operand: a_operand, items: tile.rows, broadcast: tile.broadcast };
     let b = Reader { name: 'b', operand: spec.b, items: 4 * tile.column_vectors, broadcast: false };
