@@ -191,23 +191,28 @@ impl Gpu {
         self.poll_with(PollType::Poll)
     }
 
-    /// Waits until `submission` is done and its callbacks have run, however long that takes.
+    /// Waits until all that was submitted so far, `submission` the last of it, is done, however long that takes.
+    pub(crate) fn wait(&self, submission: &SubmissionIndex) -> Result<()> {
+        let done = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&done);
+        self.queue.on_submitted_work_done(move || told.store(true, Ordering::Release));
+        self.wait_until(submission, || done.load(Ordering::Acquire))
+    }
+
+    /// Waits until `submission` is done and its callbacks have run, which is when `is_done` says so.
     ///
     /// A software adapter is asked again and again, and slept between: Mesa's llvmpipe loses some wake-ups for good,
     /// whatever the time that it was given (llama.cpp's pull requests 20531 and 20618 met it too), and wgpu 30 panics
     /// where a wait with a time limit meets another thread's poll.
-    pub(crate) fn wait(&self, submission: &SubmissionIndex) -> Result<()> {
+    pub(super) fn wait_until(&self, submission: &SubmissionIndex, is_done: impl Fn() -> bool) -> Result<()> {
         if self.profile.class != AdapterClass::Software {
             return self
                 .poll_with(PollType::Wait { submission_index: Some(submission.clone()), timeout: None });
         }
-        let done = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&done);
-        self.queue.on_submitted_work_done(move || told.store(true, Ordering::Release));
         let mut pause = FIRST_PAUSE;
         loop {
             self.poll()?;
-            if done.load(Ordering::Acquire) {
+            if is_done() {
                 return Ok(());
             }
             thread::sleep(pause);

@@ -102,7 +102,7 @@ impl Mapping {
         }
         if let (Turn::Device, true, Some(submission)) = (self.turn.get(), patient, &self.submission) {
             *waits += 1;
-            gpu.wait(submission)?;
+            gpu.wait_until(submission, || self.turn.get() != Turn::Device)?;
             // Where several threads use the device, another one's poll may have taken the callback and not run it yet.
             self.turn.wait_for_callback();
         }
