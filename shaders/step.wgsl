@@ -10,5 +10,7 @@ struct Step {
     first_row: u32,
     // 1: gradients are added to those that are there; 0: they overwrite them.
     accumulate: u32,
+    // What the loss is multiplied by on the way to its gradient.
+    loss_scale: f32,
 }
 @group(0) @binding(0) var<uniform> step: Step;

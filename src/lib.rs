@@ -64,7 +64,7 @@ pub use optim::{
     Schedule, Stepper, UPDATE_RULES, UpdateRule, UpdateTiming, schedule_help,
 };
 pub use plan::memory::ByteCounts;
-pub use plan::{MemoryMap, PlacedTensor};
+pub use plan::{MemoryMap, PlacedTensor, Precision};
 pub use race::{Lap, Racer, TrainingRace, race_training};
 #[cfg(feature = "cli")]
 pub use run::RunConfig;
@@ -73,7 +73,7 @@ pub use run::{
 };
 pub use train::{
     BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, LaunchTime, Length, LimitedBy, LineSearch,
-    MemoryModel, NamedTensor, PlanReport, Predictions, Predictor, RangeTest, RateCurve, RatePoint, RateRange,
-    Replan, Snapshot, StepRecord, TensorBytes, TrainOptions, Trainer,
+    LossScale, MemoryModel, NamedTensor, PlanReport, Predictions, Predictor, RangeTest, RateCurve, RatePoint,
+    RateRange, Replan, Snapshot, StepRecord, TensorBytes, TrainOptions, Trainer,
 };
 pub use wgpu;

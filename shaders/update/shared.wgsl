@@ -9,14 +9,18 @@ struct Launch {
 }
 
 struct Control {
-    // What the gradient is multiplied by.
+    // What the gradient is multiplied by: clipping, and the loss scale taken out.
     scale: f32,
     // 1: this step changes nothing.
     skip: u32,
     // Steps that were skipped so far.
     skipped: u32,
-    // The gradient's norm before it was clipped.
+    // The gradient's norm before it was clipped, without the loss scale.
     norm: f32,
+    // What the loss is multiplied by in the next step; 1 where it is not scaled.
+    loss_scale: f32,
+    // Steps since the loss scale changed.
+    steady: u32,
 }
 
 const LANES: u32 = 256u;

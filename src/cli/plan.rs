@@ -52,6 +52,13 @@ pub(super) fn parts(report: &PlanReport) -> String {
     }
 }
 
+/// What the same run takes less than in f32.
+fn f16_saving(bytes: u64, total: u64) -> String {
+    let in_f32 = total + bytes;
+    let percent = 100.0 * bytes as f64 / in_f32 as f64;
+    format!("{} of the {} of f32 ({percent:.0} %)", format_bytes(bytes), format_bytes(in_f32))
+}
+
 /// A plan in lines for people.
 pub(super) fn described(report: &PlanReport, budget_source: &str) -> Vec<String> {
     let bytes = &report.bytes;
@@ -75,10 +82,11 @@ pub(super) fn described(report: &PlanReport, budget_source: &str) -> Vec<String>
         ("rows", resident.to_owned()),
         ("one row more", format_bytes(report.bytes_per_sample)),
     ];
-    let facts = facts.map(|(name, value)| format!("{name:16} {value}"));
+    let saved = report.f16_saves.map(|bytes| ("f16 saves", f16_saving(bytes, report.bytes.total)));
+    let facts = facts.into_iter().chain(saved).map(|(name, value)| format!("{name:16} {value}"));
     let roles = roles.map(|(role, bytes)| format!("{role:16} {:>12}", format_bytes(bytes)));
     let tensors = report.largest_tensors.iter();
     let tensors = tensors.map(|tensor| format!("  {:>12}  {}", format_bytes(tensor.bytes), tensor.tensor));
     let heading = std::iter::once("largest tensors of a step:".to_owned());
-    facts.into_iter().chain(roles).chain(heading).chain(tensors).collect()
+    facts.chain(roles).chain(heading).chain(tensors).collect()
 }

@@ -375,6 +375,11 @@ impl Graph {
         self.generate(Generated::Iota { axis }, shape)
     }
 
+    /// What the loss is multiplied by on the way to its gradient in this step.
+    pub(crate) fn loss_scale(&mut self) -> Result<Var> {
+        self.generate(Generated::LossScale, Shape::scalar())
+    }
+
     /// Uniform random numbers on [0, 1), new in every step and for every call, the same for the same seed.
     pub fn random_uniform(&mut self, shape: impl Into<Shape>) -> Result<Var> {
         let stream = self.random_streams;

@@ -105,6 +105,7 @@ impl MinimizeOptions {
             }
         }
         self.modifiers.check()?;
+        self.modifiers.check_unscaled()?;
         self.optimizer.check()?;
         self.modifiers.check_length(self.steps)?;
         if self.schedule.watches() {

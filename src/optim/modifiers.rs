@@ -19,6 +19,11 @@ pub struct Modifiers {
     /// A step whose gradient is not finite changes nothing. The device decides so by the gradient's norm, which in f32 is
     /// infinite from about 1.8e19 on, and the run counts it.
     pub skip_not_finite: bool,
+    /// The gradient is that of the loss times a scale, which begins at this number, so that 16 bits hold it. The device
+    /// takes it out again, halves it where the gradient is not finite, which skips the step, and doubles it after 2,000 steps
+    /// that were (as PyTorch's `GradScaler`). A [`Trainer`](crate::Trainer) scales the loss; what has gradients of the
+    /// caller's own refuses it.
+    pub loss_scale: Option<f64>,
     /// A mean of θ over the steps, which is then what is evaluated and saved as the model.
     pub average: Option<Average>,
     /// Lookahead (Zhang et al. 2019).
@@ -104,9 +109,25 @@ impl Modifiers {
     /// How many [`Modifiers::scalars`] there are.
     pub(crate) const SCALARS: usize = 3;
 
+    /// Where a loss scale begins unless it is told: PyTorch's.
+    pub(crate) const FIRST_LOSS_SCALE: f64 = 65536.0;
+
     /// Whether the device must look at the whole gradient before the update.
     pub(crate) fn need_norm(&self) -> bool {
-        self.clip_norm.is_some() || self.skip_not_finite
+        self.clip_norm.is_some() || self.skips()
+    }
+
+    /// Whether a step may change nothing.
+    pub(crate) fn skips(&self) -> bool {
+        self.skip_not_finite || self.loss_scale.is_some()
+    }
+
+    /// Errors where the loss is to be scaled, for what does not make the gradient itself.
+    pub(crate) fn check_unscaled(&self) -> Result<()> {
+        match self.loss_scale {
+            None => Ok(()),
+            Some(_) => Err(Error::setting("loss-scale", "takes a trainer, which scales the loss itself")),
+        }
     }
 
     /// Errors where a run of `steps` steps would end before a mean or Lookahead's slow weights first move, which it would
@@ -134,7 +155,10 @@ impl Modifiers {
             Some(Average::Exponential { decay }) => (Some(decay), None, None),
             Some(Average::Stochastic { start, every }) => (None, Some(start as f64), Some(every as f64)),
         };
-        let bounds: [Bound; 7] = [
+        let bounds: [Bound; 8] = [
+            ("loss-scale", self.loss_scale, "must be at least 1 and at most 2^30", |x| {
+                (1.0..=f64::from(1u32 << 30)).contains(&x)
+            }),
             ("clip-norm", self.clip_norm, positive.0, positive.1),
             ("clip-value", self.clip_value, positive.0, positive.1),
             ("ema", decay, "must be at least 0 and below 1", |x| (0.0..1.0).contains(&x)),

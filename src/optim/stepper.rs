@@ -52,6 +52,7 @@ impl Stepper {
         tensors: &[(&str, &[usize])],
         theta: &[f32],
     ) -> Result<Self> {
+        modifiers.check_unscaled()?;
         check_tensors(tensors)?;
         let mut parameters: Vec<ParameterInfo> = tensors
             .iter()

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::expression::Scope;
 use super::fuse::{Group, fuse};
+use super::half::stored_in_half;
 use super::lower::{Lowerer, advice};
 use super::outputs::own_outputs;
-use super::{Gradients, Home, Plan, Program, ThetaLayout};
+use super::{Gradients, Home, Plan, Precision, Program, ThetaLayout};
 use crate::gpu::Profile;
 use crate::graph::ops::{Generated, Lowering, random_row};
 use crate::graph::{Graph, Var};
@@ -22,22 +23,37 @@ pub(crate) struct Blueprint {
     graph: Graph,
     profile: Profile,
     gradients: Gradients,
+    precision: Precision,
     /// Where the outputs lie.
     homes: BTreeMap<Var, Home>,
     groups: Vec<Group>,
     /// The roots of the groups.
     stored: BTreeSet<Var>,
+    /// Those of them that are stored in 16 bits.
+    half: BTreeSet<Var>,
     /// Every node that some output depends on.
     live: Vec<Var>,
     theta: ThetaLayout,
 }
 
 impl Blueprint {
-    /// Cuts `program` into kernels for an adapter of `profile`, whose gradients are written as `gradients` says.
+    /// Cuts `program` into kernels for an adapter of `profile`, whose gradients are written as `gradients` says and whose
+    /// activations are stored in `precision`.
     ///
     /// Errors: [`Error::DoesNotFit`] where a row of a parameter or what one operation reads is more than the adapter
-    /// binds; [`Error::Shape`] where the program cannot be split into micro-batches.
-    pub fn new(program: &Program, profile: &Profile, gradients: Gradients) -> Result<Self> {
+    /// binds; [`Error::Shape`] where the program cannot be split into micro-batches; [`Error::Setting`] where the adapter
+    /// has no 16 bits.
+    pub fn new(
+        program: &Program,
+        profile: &Profile,
+        gradients: Gradients,
+        precision: Precision,
+    ) -> Result<Self> {
+        if precision == Precision::F16 && !profile.f16 {
+            let message =
+                "this adapter has no f16 in shaders (`downhill devices` lists what it has); use f32";
+            return Err(Error::setting("precision", message));
+        }
         let shard = profile.max_binding_size.min(profile.max_buffer_size);
         let theta = ThetaLayout::new(program.graph.parameters(), shard)?;
         let mut graph = program.graph.clone();
@@ -47,12 +63,22 @@ impl Blueprint {
         let live = (0..live.len()).filter(|&index| live[index]).map(|index| Var(index as u32)).collect();
         let groups = fuse(&graph, &roots, profile.max_storage_buffers as usize)?;
         let stored = groups.iter().map(|group| group.root).collect();
+        let half = match precision {
+            Precision::F32 => BTreeSet::new(),
+            Precision::F16 => stored_in_half(&graph, &groups, &homes, &theta),
+        };
         let profile = profile.clone();
-        let blueprint = Blueprint { graph, profile, gradients, homes, groups, stored, live, theta };
+        let blueprint =
+            Blueprint { graph, profile, gradients, precision, homes, groups, stored, half, live, theta };
         if gradients == Gradients::Accumulate {
             blueprint.randomness_by_rows()?;
         }
         Ok(blueprint)
+    }
+
+    /// The same with all numbers in 32 bits.
+    pub fn in_f32(&self) -> Self {
+        Blueprint { precision: Precision::F32, half: BTreeSet::new(), ..self.clone() }
     }
 
     /// Where the parameters lie.
@@ -77,9 +103,9 @@ impl Blueprint {
             arena_slots: Vec::new(),
             arenas: Vec::new(),
         };
-        let Blueprint { graph, stored, gradients, .. } = self;
-        let scope = Scope { graph, batch, stored, gradients: *gradients };
-        let mut lowerer = Lowerer::new(scope, &self.profile, &self.homes, plan);
+        let Blueprint { graph, stored, half, gradients, .. } = self;
+        let scope = Scope { graph, batch, stored, half, gradients: *gradients };
+        let mut lowerer = Lowerer::new(scope, &self.profile, &self.homes, self.precision, plan);
         for group in &self.groups {
             lowerer.group(group)?;
         }

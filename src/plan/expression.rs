@@ -67,6 +67,8 @@ pub(crate) struct Scope<'a> {
     pub batch: usize,
     /// The nodes that kernels store.
     pub stored: &'a BTreeSet<Var>,
+    /// Those of them that lie there in 16 bits.
+    pub half: &'a BTreeSet<Var>,
     pub gradients: Gradients,
 }
 
@@ -146,7 +148,7 @@ impl<'a> Expression<'a> {
     pub fn declarations(&self) -> String {
         let mut text = String::new();
         for (slot, load) in self.loads.iter().enumerate() {
-            let ty = storage_type(self.scope.graph.element(load.var), load.vectors);
+            let ty = self.scope.storage_type(load.var, load.vectors);
             let binding = self.first_binding + slot;
             let _ =
                 writeln!(text, "@group(0) @binding({binding}) var<storage, read> b{binding}: array<{ty}>;");
@@ -238,8 +240,11 @@ impl<'a> Expression<'a> {
             (false, Width::One) => format!("f32({text})"),
             (false, Width::Four) => format!("T({text})"),
         };
+        let half = self.scope.half.contains(&var);
         match (element, vectors) {
+            (Element::F32, true) if half => format!("vec4<f32>({buffer}[{index} / 4u])"),
             (Element::F32, true) => format!("{buffer}[{index} / 4u]"),
+            (Element::F32, false) if half => format!("T(f32({buffer}[{index}]))"),
             (Element::F32, false) if self.width == Width::One => format!("{buffer}[{index}]"),
             (Element::F32, false) => format!("T({buffer}[{index}])"),
             (Element::U32, true) => convert(format!("{buffer}[{index} / 4u]")),
@@ -288,6 +293,7 @@ impl<'a> Expression<'a> {
                 }
             }
             Generated::RowMask => per_element(format!("select(0.0, 1.0, {index} < step.valid_rows)")),
+            Generated::LossScale => Some("T(step.loss_scale)".to_owned()),
             Generated::RowWeight => {
                 per_element(format!("select(0.0, step.row_weight, {index} < step.valid_rows)"))
             }
@@ -415,14 +421,25 @@ impl<'a> Expression<'a> {
     }
 }
 
-/// The WGSL type of a stored element, alone or by fours.
-pub(crate) fn storage_type(element: Element, vectors: bool) -> &'static str {
-    match (element, vectors) {
-        (Element::F32, false) => "f32",
-        (Element::F32, true) => "vec4<f32>",
-        // Four bytes are one word either way.
-        (Element::U8, _) | (Element::U32, false) => "u32",
-        (Element::U32, true) => "vec4<u32>",
+impl Scope<'_> {
+    /// The WGSL type of a stored element, alone or by fours.
+    pub fn storage_type(&self, var: Var, vectors: bool) -> &'static str {
+        match (self.graph.element(var), vectors) {
+            (Element::F32, vectors) => float_type(self.half.contains(&var), vectors),
+            // Four bytes are one word either way.
+            (Element::U8, _) | (Element::U32, false) => "u32",
+            (Element::U32, true) => "vec4<u32>",
+        }
+    }
+}
+
+/// The WGSL type of a number in memory, of 16 bits or of 32, alone or by fours.
+pub(crate) fn float_type(half: bool, vectors: bool) -> &'static str {
+    match (half, vectors) {
+        (false, false) => "f32",
+        (false, true) => "vec4<f32>",
+        (true, false) => "f16",
+        (true, true) => "vec4<f16>",
     }
 }
 

@@ -7,7 +7,7 @@ use super::fuse::{Group, storage};
 use super::kernels::matmul::{Epilogue, MatmulSpec};
 use super::kernels::reduce::ReduceKernel;
 use super::kernels::{FIRST_READ, WORKGROUP, map, rows, scatter};
-use super::{Binding, Dispatch, Gradients, Home, InputSlot, KernelText, Plan, Tensor};
+use super::{Binding, Dispatch, Gradients, Home, InputSlot, KernelText, Plan, Precision, Tensor};
 use crate::gpu::{AdapterClass, Profile, format_bytes};
 use crate::graph::ops::{Lowering, Reduce, RowKind, Source};
 use crate::graph::{Dim, Element, Graph, Var};
@@ -46,16 +46,35 @@ pub(super) struct Lowerer<'a> {
     pub profile: &'a Profile,
     /// Where the outputs lie.
     homes: &'a BTreeMap<Var, Home>,
+    /// Whether matrices of θ are read from copies in 16 bits.
+    precision: Precision,
     pub matmul_kernels: HashMap<(MatmulSpec, Epilogue, u32), usize>,
     /// The tensor of every stored node met so far.
     known: BTreeMap<Var, usize>,
+    /// The copy in 16 bits of every parameter met so far that has one.
+    copies: BTreeMap<Var, usize>,
     pub plan: Plan,
 }
 
 impl<'a> Lowerer<'a> {
     /// Continues `plan`, which has no dispatches yet.
-    pub fn new(scope: Scope<'a>, profile: &'a Profile, homes: &'a BTreeMap<Var, Home>, plan: Plan) -> Self {
-        Lowerer { scope, profile, homes, matmul_kernels: HashMap::new(), known: BTreeMap::new(), plan }
+    pub fn new(
+        scope: Scope<'a>,
+        profile: &'a Profile,
+        homes: &'a BTreeMap<Var, Home>,
+        precision: Precision,
+        plan: Plan,
+    ) -> Self {
+        Lowerer {
+            scope,
+            profile,
+            homes,
+            precision,
+            matmul_kernels: HashMap::new(),
+            known: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            plan,
+        }
     }
 
     /// Appends what computes one group.
@@ -132,13 +151,14 @@ impl<'a> Lowerer<'a> {
         let classes = *shape.last().unwrap_or(&1);
         let count = self.elements(inputs[0]) / classes;
         let cooperative = classes > LONG_ROW && self.profile.class != AdapterClass::Software;
+        let form = [cooperative, self.scope.half.contains(&root)];
         let accumulate = self.accumulates(root);
         let mut reads = Vec::new();
         for &input in inputs.iter().take(2) {
             reads.push(self.bind_read(storage(graph, input))?);
         }
         let source = match inputs.get(2) {
-            None => rows::rows(kind, cooperative, None, accumulate),
+            None => rows::rows(kind, form, None, accumulate),
             Some(&upstream) => {
                 let mut expression = Expression::new(self.scope, Width::One, FIRST_READ + 2);
                 let value = expression
@@ -146,7 +166,7 @@ impl<'a> Lowerer<'a> {
                     .ok_or_else(|| Error::shape("cross-entropy gradient", "its factor cannot be computed"))?;
                 let statements = expression.take_statements();
                 reads.extend(self.bind_loads(&expression.loads)?);
-                rows::rows(kind, cooperative, Some((&expression, &statements, &value)), accumulate)
+                rows::rows(kind, form, Some((&expression, &statements, &value)), accumulate)
             }
         };
         let write = self.bind_result(root)?;
@@ -224,7 +244,10 @@ impl<'a> Lowerer<'a> {
             return Ok(tensor);
         }
         let node = self.scope.graph.node(var);
-        let bytes = node.ty.element.bytes(self.elements(var));
+        let bytes = match self.scope.half.contains(&var) {
+            true => half_bytes(self.elements(var)),
+            false => node.ty.element.bytes(self.elements(var)),
+        };
         let (home, name) = match node.op.lower() {
             Lowering::Source(Source::Parameter(number)) => {
                 (Home::Parameter(number), self.scope.graph.parameters()[number].name.clone())
@@ -249,6 +272,28 @@ impl<'a> Lowerer<'a> {
         let tensor = self.new_tensor(label, bytes, home, advice)?;
         self.known.insert(var, tensor);
         Ok(tensor)
+    }
+
+    /// A matrix as a product reads it, and whether it lies there in 16 bits: a parameter is copied once a replay, unless it
+    /// is cut into pieces.
+    pub fn matrix_tensor(&mut self, var: Var) -> Result<(usize, bool)> {
+        if let Some(&copy) = self.copies.get(&var) {
+            return Ok((copy, true));
+        }
+        let tensor = self.tensor(var)?;
+        let is_parameter = matches!(self.plan.tensors[tensor].home, Home::Parameter(_));
+        if self.precision == Precision::F32 || !is_parameter || self.pieces(tensor) > 1 {
+            return Ok((tensor, self.scope.half.contains(&var)));
+        }
+        let elements = self.elements(var);
+        let label = format!("{} in f16", self.plan.tensors[tensor].label);
+        let copy = self.new_tensor(label, half_bytes(elements), Home::Arena, "use f32")?;
+        self.copies.insert(var, copy);
+        let kernel = map::to_half(elements);
+        let [read, write] = [tensor, copy].map(|tensor| Binding { tensor, piece: 0 });
+        let grid = Grid::Invocations(elements / kernel.width.lanes());
+        self.dispatch("to f16", kernel.source, vec![read], write, grid, &[])?;
+        Ok((copy, true))
     }
 
     /// Floats that only the next dispatches need.
@@ -298,6 +343,7 @@ impl<'a> Lowerer<'a> {
 
     /// The kernel of this text: one, however often it is launched.
     pub fn kernel(&mut self, label: &str, wgsl: String, reads: usize) -> usize {
+        let wgsl = if wgsl.contains("f16") { format!("enable f16;\n{wgsl}") } else { wgsl };
         let kernels = &mut self.plan.kernels;
         kernels.iter().position(|kernel| kernel.wgsl == wgsl).unwrap_or_else(|| {
             kernels.push(KernelText { label: label.to_owned(), wgsl, reads });
@@ -321,6 +367,11 @@ impl<'a> Lowerer<'a> {
         self.plan.dispatches.push(dispatch);
         Ok(())
     }
+}
+
+/// Bytes of numbers of 16 bits; bindings are multiples of four.
+fn half_bytes(elements: usize) -> u64 {
+    (2 * elements as u64).next_multiple_of(4)
 }
 
 /// What the `count` of a kernel counts.

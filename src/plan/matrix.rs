@@ -17,6 +17,8 @@ use crate::{Error, Result};
 struct Matrix {
     tensor: usize,
     columns: usize,
+    /// Whether its elements have 16 bits.
+    half: bool,
     /// Elements from one batch entry to the next; 0 where all share one matrix.
     stride: usize,
 }
@@ -93,10 +95,12 @@ impl Lowerer<'_> {
         let mut matrix = |operand: &MatrixOperand, rows: usize, columns: usize| -> Result<Matrix> {
             let (rows, columns) = if operand.transposed { (columns, rows) } else { (rows, columns) };
             let stride = if operand.shared { 0 } else { rows * columns };
-            Ok(Matrix { tensor: self.tensor(operand.stored)?, columns, stride })
+            let (tensor, half) = self.matrix_tensor(operand.stored)?;
+            Ok(Matrix { tensor, columns, half, stride })
         };
         let (a, b) = (matrix(&operands[0], m, k)?, matrix(&operands[1], k, n)?);
-        let c = Matrix { tensor: self.tensor(root)?, columns: n, stride: m * n };
+        let half = self.scope.half.contains(&root);
+        let c = Matrix { tensor: self.tensor(root)?, columns: n, half, stride: m * n };
         let transposed = operands.map(|operand| operand.transposed);
         let mut cut = [None; 3];
         let cut_axes = [
@@ -160,6 +164,7 @@ impl Lowerer<'_> {
             vec4: [matrix.columns, matrix.stride, offset, length]
                 .iter()
                 .all(|number| number.is_multiple_of(4)),
+            half: matrix.half,
         };
         let a = operand(product.transposed[0], &product.a, a_offset, a_columns.length);
         let b = operand(!product.transposed[1], &product.b, b_offset, b_columns.length);
@@ -167,7 +172,8 @@ impl Lowerer<'_> {
             [product.c.columns, n.start, n.length, c_skipped].iter().all(|number| number.is_multiple_of(4));
         let epilogue = self.epilogue(product, epilogue, four)?;
         let tile = tile_for(self.profile, m.length, n.length, k.length);
-        let spec = MatmulSpec { a, b, tile, store_vec4: epilogue.four, former };
+        let store_half = product.c.half;
+        let spec = MatmulSpec { a, b, tile, store_vec4: epilogue.four, store_half, former };
         let tiles_m = m.length.div_ceil(tile.workgroup_rows() as usize);
         let tiles_n = n.length.div_ceil(tile.workgroup_columns() as usize);
         let (groups, fold) = fold_groups(tiles_m * tiles_n * batches, self.profile);

@@ -6,6 +6,7 @@ mod blueprint;
 pub(crate) mod cost;
 mod expression;
 mod fuse;
+mod half;
 mod kernels;
 mod lower;
 mod matrix;
@@ -29,6 +30,7 @@ use arena::{Arenas, Lifetime};
 
 pub(crate) use blueprint::Blueprint;
 pub(crate) use expression::literal;
+pub use half::Precision;
 pub(crate) use lower::fold_groups;
 pub use memory_map::{MemoryMap, PlacedTensor};
 pub(crate) use step::StepUniform;
@@ -133,11 +135,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Compiles `program` for micro-batches of `batch` rows on an adapter of `profile`; each is a batch of its own.
+    /// Compiles `program` for micro-batches of `batch` rows on an adapter of `profile`, in f32; each is a batch of its own.
     ///
     /// Errors: [`crate::Error::DoesNotFit`] where a tensor is larger than the adapter binds.
     pub fn new(program: &Program, profile: &Profile, batch: usize) -> Result<Plan> {
-        Blueprint::new(program, profile, Gradients::Overwrite)?.plan(batch)
+        Blueprint::new(program, profile, Gradients::Overwrite, Precision::F32)?.plan(batch)
     }
 
     fn place_activations(&mut self, max_bytes: u64) {

@@ -14,6 +14,9 @@ pub(crate) struct StepUniform {
     pub first_row: u32,
     /// 1: gradients are added to those that are there; 0: they overwrite them.
     pub accumulate: u32,
+    /// What the loss is multiplied by on the way to its gradient.
+    pub loss_scale: f32,
+    _padding: [u32; 3],
 }
 
 impl StepUniform {
@@ -28,6 +31,8 @@ impl StepUniform {
             row_weight: row_weight as f32,
             first_row: 0,
             accumulate: 0,
+            loss_scale: 1.0,
+            _padding: [0; 3],
         }
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::atomic;
 use crate::optim::PlateauState;
-use crate::train::{NamedTensor, Snapshot};
+use crate::train::{LossScale, NamedTensor, Snapshot};
 use crate::{Error, Result};
 
 /// The key of the metadata.
@@ -49,6 +49,8 @@ struct CheckpointHeader {
     /// Where the next line search begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     step_factor: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    loss_scale: Option<LossScale>,
     /// The parameters' names in the order of the model.
     order: Vec<String>,
     /// The state vectors' names in the optimizer's order, each with those of its tensors.
@@ -109,6 +111,7 @@ pub fn write_checkpoint(path: &Path, snapshot: &Snapshot) -> Result<()> {
         loss_rows: snapshot.loss_rows,
         plateau: snapshot.plateau,
         step_factor: snapshot.step_factor,
+        loss_scale: snapshot.loss_scale,
         order: names(&snapshot.theta),
         slots: snapshot.state.iter().map(|(slot, tensors)| (slot.clone(), names(tensors))).collect(),
         skipped: snapshot.skipped,
@@ -149,6 +152,7 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
         loss_rows: header.loss_rows,
         plateau: header.plateau,
         step_factor: header.step_factor,
+        loss_scale: header.loss_scale,
         skipped: header.skipped,
         skipped_first: header.skipped_first,
         theta: vector(THETA, &header.order)?,
@@ -282,6 +286,7 @@ mod tests {
             skipped: 2,
             skipped_first: 1,
             step_factor: Some(0.1),
+            loss_scale: Some(LossScale { scale: 8192.0, steady: 17 }),
             plateau: PlateauState { best: Some(0.7), bad_evaluations: 2, factor: 0.1 * 0.3 },
             theta: parameters(0.3),
             state: vec![

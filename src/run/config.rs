@@ -10,6 +10,7 @@ use crate::data::{DataSpec, Schema, Split, TestSpec, load_as};
 use crate::graph::{Dim, Graph};
 use crate::nn::{Loss, Mode, ModelSpec};
 use crate::optim::{HyperValue, Optimizer, Schedule};
+use crate::plan::Precision;
 use crate::train::{BatchSize, Choice, Length, LineSearch, TrainOptions};
 use crate::{AdapterChoice, Error, GpuOptions, MemoryLimit, Result};
 
@@ -83,6 +84,11 @@ impl RunConfig {
             batch: size("batch", settings.batch.as_deref().unwrap_or(BATCH))?,
             micro_batch: size("micro-batch", settings.micro_batch.as_deref().unwrap_or(AUTO))?,
             recompute: Choice::parse("recompute", settings.recompute.as_deref().unwrap_or(AUTO))?,
+            precision: settings
+                .precision
+                .as_deref()
+                .map_or(Ok(Precision::default()), str::parse)
+                .map_err(|message: String| Error::setting("precision", message))?,
             length: length(settings)?,
             seed: settings.seed.unwrap_or(SEED),
             eval_every: count("eval_every", settings.eval_every.unwrap_or(EVAL_EVERY))?,
@@ -128,6 +134,7 @@ impl RunConfig {
             clip_norm: modifiers.clip_norm,
             clip_value: modifiers.clip_value,
             skip_not_finite: modifiers.skip_not_finite,
+            loss_scale: modifiers.loss_scale,
             ema: modifiers.ema,
             swa: modifiers.swa,
             lookahead: modifiers.lookahead,
@@ -135,6 +142,7 @@ impl RunConfig {
             batch: Some(options.batch.to_string()),
             micro_batch: Some(options.micro_batch.to_string()),
             recompute: Some(options.recompute.to_string()),
+            precision: Some(options.precision.to_string()),
             epochs,
             steps,
             seed: Some(options.seed),
@@ -316,6 +324,7 @@ mod tests {
             written.log_every.unwrap().to_string(),
             written.resident.unwrap(),
             written.recompute.unwrap(),
+            written.precision.unwrap(),
             written.micro_batch.unwrap(),
         ];
         for default in told {
@@ -333,6 +342,8 @@ mod tests {
             ("data = 'digits'\nepochs = 0", "epochs: must be at least 1"),
             ("data = 'digits'\nepochs = 1\nsteps = 1", "not both"),
             ("data = 'digits'\nresident = 'maybe'", "resident: unknown name `maybe`"),
+            ("data = 'digits'\nprecision = 'f61'", "precision: unknown name `f61`; did you mean `f16`"),
+            ("data = 'digits'\nloss_scale = 0.5", "loss-scale: must be at least 1"),
             ("data = 'digits'\nloss = 'msr'", "did you mean `mse`"),
             ("data = 'digits'\nschedule = 'cosin'", "schedule: unknown name `cosin`; did you mean `cosine`"),
             ("data = 'digits'\nmodel = 'mpl:3'", "did you mean `mlp`"),

@@ -33,6 +33,7 @@ pub(crate) fn modifiers(settings: &Settings) -> Result<Modifiers> {
         clip_norm: settings.clip_norm,
         clip_value: settings.clip_value,
         skip_not_finite: settings.skip_not_finite.unwrap_or(false),
+        loss_scale: settings.loss_scale,
         average,
         lookahead: lookahead.transpose()?,
         groups: settings.group.iter().map(|text| group(text, &base)).collect::<Result<_>>()?,
@@ -53,6 +54,7 @@ pub(super) fn written(modifiers: &Modifiers) -> Settings {
         clip_norm: modifiers.clip_norm,
         clip_value: modifiers.clip_value,
         skip_not_finite: modifiers.skip_not_finite.then_some(true),
+        loss_scale: modifiers.loss_scale,
         ema,
         swa,
         lookahead: modifiers.lookahead.map(|lookahead| format!("{}:{:?}", lookahead.steps, lookahead.rate)),
@@ -105,7 +107,7 @@ mod tests {
     fn modifiers_are_written_as_they_are_read() {
         let rows = [
             "",
-            "clip_norm = 1.0\nclip_value = 0.5\nskip_not_finite = true",
+            "clip_norm = 1.0\nclip_value = 0.5\nskip_not_finite = true\nloss_scale = 1024.0",
             "ema = 0.999\nlookahead = '5'",
             "swa = '100'\nlookahead = '6:0.8'",
             "swa = 100\nlookahead = 5",

@@ -75,6 +75,14 @@ pub(crate) struct Settings {
     /// `yes` or `no` [default: auto]
     #[arg(long, value_name = "WHEN")]
     pub recompute: Option<String>,
+    /// How activations and matrices lie in memory: `f32`, or `f16` with f32 sums, parameters and optimizer and the loss scaled
+    /// [default: f32]
+    #[arg(long, value_name = "f32|f16")]
+    pub precision: Option<String>,
+    /// What the loss is first multiplied by so that 16 bits hold its gradient, which the run then adapts [default: 65536 with
+    /// --precision f16, else not scaled]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub loss_scale: Option<f64>,
     /// Passes over the training rows [default: 10]
     #[arg(long, value_name = "N", conflicts_with = "steps", allow_negative_numbers = true)]
     pub epochs: Option<u64>,
@@ -225,6 +233,7 @@ impl Settings {
             clip_norm: self.clip_norm.or(below.clip_norm),
             clip_value: self.clip_value.or(below.clip_value),
             skip_not_finite: self.skip_not_finite.or(below.skip_not_finite),
+            loss_scale: self.loss_scale.or(below.loss_scale),
             ema: mean.0,
             swa: mean.1,
             lookahead: self.lookahead.or(below.lookahead),
@@ -232,6 +241,7 @@ impl Settings {
             batch: self.batch.or(below.batch),
             micro_batch: self.micro_batch.or(below.micro_batch),
             recompute: self.recompute.or(below.recompute),
+            precision: self.precision.or(below.precision),
             epochs: length.0,
             steps: length.1,
             seed: self.seed.or(below.seed),

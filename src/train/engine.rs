@@ -87,6 +87,8 @@ pub(super) struct Results {
     /// looks at it.
     pub skipped: u32,
     pub gradient_norm: f32,
+    /// What the loss is multiplied by in the next step.
+    pub loss_scale: f32,
     /// The step size that a line search chose, as a factor of the learning rate.
     pub step_factor: f32,
 }
@@ -205,6 +207,7 @@ impl Engine {
             drop(encoder.begin_compute_pass(&descriptor(BEFORE_COPIES)));
         }
         self.staging.record(slot, &mut encoder, copies);
+        self.record_loss_scale(&mut encoder);
         let update = self.update.as_ref().filter(|_| inputs.update.is_some());
         let part = &self.parts[part];
         let launches = part.replay.launches().iter();
@@ -233,13 +236,21 @@ impl Engine {
         Ok(waited)
     }
 
+    /// Puts the loss scale, which only the device knows, into the step's uniform.
+    fn record_loss_scale(&self, encoder: &mut wgpu::CommandEncoder) {
+        if let Some(control) = self.update.as_ref().and_then(Updater::loss_scale) {
+            let (uniforms, at) = (self.memory.uniforms.raw(), offset_of!(StepUniform, loss_scale) as u64);
+            encoder.copy_buffer_to_buffer(control.raw(), Updater::LOSS_SCALE, uniforms, at, 4);
+        }
+    }
+
     /// Copies what the update has to say into the history's row at the byte `row`.
     fn record_update_results(&self, encoder: &mut wgpu::CommandEncoder, row: u64) {
         let Some(update) = &self.update else { return };
         let history = self.history.raw();
         if let Some(control) = update.control() {
             let at = row + offset_of!(Results, skipped) as u64;
-            encoder.copy_buffer_to_buffer(control.raw(), Updater::SKIPPED, history, at, 8);
+            encoder.copy_buffer_to_buffer(control.raw(), Updater::SKIPPED, history, at, 12);
         }
         // A search that the host runs has not begun yet.
         if let Some(search) = update.search().filter(|_| !update.is_searched_by_host()) {

@@ -48,6 +48,9 @@ pub struct StepRecord {
     /// The norm of its gradient before it was clipped, where that is looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_norm: Option<f32>,
+    /// What the loss was multiplied by in the next step, where it is scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f32>,
 }
 
 /// One pass over the training set.
@@ -114,6 +117,9 @@ pub struct PlanReport {
     pub limited_by: LimitedBy,
     /// Tensors of the forward pass that are made again in the backward pass.
     pub recomputed_tensors: usize,
+    /// Where activations are stored in 16 bits: bytes that the run would take more if they had 32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub f16_saves: Option<u64>,
     /// Why the micro-batch is what it is, in words.
     pub why: String,
     /// The largest tensors of a step.

@@ -8,7 +8,7 @@ use super::program::{Feed, INDICES};
 use crate::Result;
 use crate::graph::ParameterInfo;
 use crate::plan::memory::Needs;
-use crate::plan::{Gradients, MemoryMap, Plan};
+use crate::plan::{Gradients, MemoryMap, Plan, Precision};
 
 /// Tensors that a report names.
 const REPORTED_TENSORS: usize = 8;
@@ -56,6 +56,7 @@ impl MemoryModel {
             largest_micro_batch: fitted.largest,
             limited_by: self.limited_by(&fitted),
             recomputed_tensors: fitted.way.recomputed,
+            f16_saves: self.f16_saves(&fitted, bytes.total),
             why: self.why(&fitted, self.limited_by(&fitted)),
             largest_tensors: plans[0]
                 .largest_tensors(REPORTED_TENSORS)
@@ -78,6 +79,16 @@ impl MemoryModel {
         };
         // Over enough rows that rounding to whole pages of memory does not show.
         slope(rows, rows + rows.max(256)).or_else(|_| slope(half.max(1), rows)).unwrap_or(0)
+    }
+
+    /// Bytes that f32 would take more than the `total` of f16, in the same micro-batches.
+    fn f16_saves(&self, fitted: &Fitted, total: u64) -> Option<u64> {
+        if self.options.precision == Precision::F32 {
+            return None;
+        }
+        // Where a tensor of f32 is more than the adapter binds, there is nothing to compare with.
+        let in_f32 = self.size(&fitted.way.in_f32(), fitted.micro_batch, fitted.gradients(), u64::MAX);
+        in_f32.ok().map(|sized| sized.bytes.total.saturating_sub(total))
     }
 
     fn limited_by(&self, fitted: &Fitted) -> LimitedBy {

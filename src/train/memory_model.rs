@@ -16,7 +16,7 @@ use crate::optim::UpdatePlan;
 use crate::plan::cost::accumulation_seconds;
 use crate::plan::memory::{ByteCounts, Needs};
 use crate::plan::recompute::variants;
-use crate::plan::{Blueprint, Gradients, Plan, Program};
+use crate::plan::{Blueprint, Gradients, Plan, Precision, Program};
 
 /// A run's programs without a micro-batch size.
 ///
@@ -54,6 +54,7 @@ pub(super) struct Way {
     evaluation: Option<Blueprint>,
     /// The forward pass at the trial points of a line search.
     trial: Option<Blueprint>,
+    precision: Precision,
 }
 
 /// A way planned for one micro-batch.
@@ -75,6 +76,7 @@ impl MemoryModel {
     /// [`Error::Setting`](crate::Error::Setting) and [`Error::Shape`](crate::Error::Shape) for options that no run can have or that do not go with the data.
     pub fn new(data: &Split, options: &TrainOptions, profile: &Profile) -> Result<Self> {
         options.check()?;
+        let options = &options.completed();
         let schema = data.train.schema().clone();
         let loss = Loss::for_task(options.loss, &schema)?;
         let recipe = Recipe {
@@ -82,6 +84,7 @@ impl MemoryModel {
             schema: &schema,
             loss,
             update: Some((&options.optimizer, &options.modifiers)),
+            precision: options.precision,
         };
         let evaluated = data.test.is_some();
         let test_feed = evaluated.then_some(Feed::Streamed);
@@ -97,11 +100,9 @@ impl MemoryModel {
             }
             None => UpdatePlan::new(optimizer, modifiers, parameters, theta, profile)?,
         };
-        let mut options = options.clone();
-        options.whole_batches();
         Ok(MemoryModel {
             profile: profile.clone(),
-            options,
+            options: options.clone(),
             rows: data.train.rows(),
             loss,
             test_rows: data.test.as_ref().map(|test| test.rows()),
@@ -138,6 +139,7 @@ impl MemoryModel {
             schema: &self.schema,
             loss: self.loss,
             update: Some((&self.options.optimizer, &self.options.modifiers)),
+            precision: self.options.precision,
         };
         let feed = |part, rows| Feed::Resident { part, rows };
         let test = self.test_rows.map(|rows| feed("test", rows));
@@ -148,7 +150,7 @@ impl MemoryModel {
     pub(super) fn recomputing_ways(&self, plain: &Way) -> Result<Vec<Way>> {
         let ways = variants(&plain.program, &self.profile)?.into_iter().map(|variant| {
             Ok(Way {
-                training: Blueprint::new(&variant.program, &self.profile, Gradients::Overwrite)?,
+                training: self.blueprint(&variant.program, Gradients::Overwrite, plain.precision)?,
                 program: variant.program,
                 recomputed: variant.recomputed,
                 ..Way::clone(plain)
@@ -169,7 +171,7 @@ impl MemoryModel {
         let training = match gradients {
             Gradients::Overwrite => way.training.plan(micro_batch)?,
             Gradients::Accumulate => {
-                Blueprint::new(&way.program, &self.profile, Gradients::Accumulate)?.plan(micro_batch)?
+                self.blueprint(&way.program, Gradients::Accumulate, way.precision)?.plan(micro_batch)?
             }
         };
         let trial = way.trial.as_ref().map(|trial| trial.plan(micro_batch)).transpose()?;
@@ -187,6 +189,10 @@ impl MemoryModel {
             }
             rows /= 2;
         }
+    }
+
+    fn blueprint(&self, program: &Program, gradients: Gradients, precision: Precision) -> Result<Blueprint> {
+        Blueprint::new(program, &self.profile, gradients, precision)
     }
 
     fn counted(&self, way: &Way, plans: Vec<Plan>, trial: Option<Plan>) -> Sized {
@@ -225,20 +231,32 @@ impl Way {
             Some(LineSearch::StrongWolfe) => Some(program.clone()),
             Some(LineSearch::Batched { .. } | LineSearch::Backtracking) => Some(Recipe::trial(&program)),
         };
-        let trial = trial.map(|trial| Blueprint::new(&trial, profile, Gradients::Overwrite));
+        let trial = trial.map(|trial| recipe.cut(&trial, profile));
         let evaluation = match &test_feed {
-            Some(feed) => Some(Blueprint::new(&recipe.evaluation(feed)?, profile, Gradients::Overwrite)?),
+            Some(feed) => Some(recipe.cut(&recipe.evaluation(feed)?, profile)?),
             None => None,
         };
         Ok(Way {
-            training: Blueprint::new(&program, profile, Gradients::Overwrite)?,
+            training: recipe.cut(&program, profile)?,
             program,
             train_feed,
             test_feed: test_feed.unwrap_or(Feed::Streamed),
             recomputed: 0,
             evaluation,
             trial: trial.transpose()?,
+            precision: recipe.precision,
         })
+    }
+
+    /// The same with all numbers in 32 bits.
+    pub fn in_f32(&self) -> Self {
+        Way {
+            training: self.training.in_f32(),
+            evaluation: self.evaluation.as_ref().map(Blueprint::in_f32),
+            trial: self.trial.as_ref().map(Blueprint::in_f32),
+            precision: Precision::F32,
+            ..self.clone()
+        }
     }
 
     /// Whether the rows live on the GPU.

@@ -32,7 +32,7 @@ pub use options::{BatchSize, Choice, Length, TrainOptions};
 pub use predictor::{Predictions, Predictor};
 pub use profile::LaunchTime;
 pub(crate) use state::DATA;
-pub use tensors::{NamedTensor, Snapshot};
+pub use tensors::{LossScale, NamedTensor, Snapshot};
 pub use trainer::Trainer;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::line_search::LineSearch;
 use crate::error::did_you_mean;
 use crate::nn::{Loss, ModelSpec};
 use crate::optim::{Modifiers, Optimizer, Schedule};
+use crate::plan::Precision;
 use crate::{Error, Result};
 
 /// How long to train.
@@ -113,6 +114,9 @@ pub struct TrainOptions {
     pub micro_batch: BatchSize,
     /// Whether activations are made again in the backward pass instead of kept from the forward one.
     pub recompute: Choice,
+    /// How activations and matrices lie in memory. [`Precision::F16`] scales the loss, from
+    /// [`Modifiers::loss_scale`] or 65,536 on.
+    pub precision: Precision,
     /// When it ends.
     pub length: Length,
     /// Of the initial parameters, the order of the rows and dropout.
@@ -138,12 +142,23 @@ impl TrainOptions {
             batch: BatchSize::Rows(128),
             micro_batch: BatchSize::Auto,
             recompute: Choice::Auto,
+            precision: Precision::F32,
             length: Length::Epochs(10),
             seed: 0,
             eval_every: 1,
             log_every: 0,
             resident: Choice::Auto,
         }
+    }
+
+    /// With what follows from the rest: the loss is scaled in 16 bits, and a search looks at whole batches.
+    pub(super) fn completed(&self) -> Self {
+        let mut options = self.clone();
+        if self.precision == Precision::F16 {
+            options.modifiers.loss_scale.get_or_insert(Modifiers::FIRST_LOSS_SCALE);
+        }
+        options.whole_batches();
+        options
     }
 
     /// A search looks at whole batches, also where memory runs out.

@@ -12,7 +12,7 @@ use crate::data::{Dataset, Schema};
 use crate::gpu::Gpu;
 use crate::nn::{Loss, ModelSpec};
 use crate::plan::memory::Needs;
-use crate::plan::{Plan, Program, StepUniform};
+use crate::plan::{Plan, Precision, Program, StepUniform};
 use crate::{Error, Result};
 
 /// What a model says of a data set's rows, in their order.
@@ -95,7 +95,13 @@ impl Predictor {
     }
 
     fn recipe(&self) -> Recipe<'_> {
-        Recipe { model: &self.model, schema: &self.schema, loss: self.loss, update: None }
+        Recipe {
+            model: &self.model,
+            schema: &self.schema,
+            loss: self.loss,
+            update: None,
+            precision: Precision::F32,
+        }
     }
 
     /// The program on the device with the parameters in place.

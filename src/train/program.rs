@@ -2,10 +2,11 @@
 
 use crate::Result;
 use crate::data::{Encoding, Schema, Task};
+use crate::gpu::Profile;
 use crate::graph::{Dim, Element, Graph, Shape, TensorType, Var};
 use crate::nn::{Loss, Mode, ModelSpec};
 use crate::optim::{Grouping, Modifiers, Optimizer};
-use crate::plan::{Destination, Program};
+use crate::plan::{Blueprint, Destination, Gradients, Precision, Program};
 
 /// Names of input slots.
 pub(super) const FEATURES: &str = "features";
@@ -33,10 +34,12 @@ pub(super) struct Recipe<'a> {
     pub loss: Loss,
     /// What updates the parameters, which decides how they lie; nothing does in a model at work.
     pub update: Option<(&'a Optimizer, &'a Modifiers)>,
+    /// How kernels leave activations to one another.
+    pub precision: Precision,
 }
 
 impl Recipe<'_> {
-    /// Loss (result 0) and the gradient of every parameter.
+    /// Loss (result 0) and the gradient of every parameter, times the step's loss scale where there is one.
     pub fn training(&self, feed: &Feed) -> Result<Program> {
         let mut graph = Graph::new();
         let (outputs, targets) = self.outputs(&mut graph, feed, Mode::Train)?;
@@ -44,7 +47,9 @@ impl Recipe<'_> {
         let loss = self.loss.build(&mut graph, outputs, targets)?;
         self.group(&mut graph)?;
         let parameters = graph.parameter_vars().to_vec();
-        let gradients = graph.gradient(loss, &parameters)?;
+        let is_scaled = self.update.is_some_and(|(_, modifiers)| modifiers.loss_scale.is_some());
+        let seed = if is_scaled { graph.loss_scale()? } else { graph.constant(1.0)? };
+        let gradients = graph.vjp(&[(loss, seed)], &parameters)?;
         let gradients = gradients.into_iter().enumerate().map(|(i, var)| (var, Destination::Gradient(i)));
         let outputs = [(loss, Destination::Result(0))].into_iter().chain(gradients).collect();
         Ok(Program { graph, outputs })
@@ -82,6 +87,11 @@ impl Recipe<'_> {
             outputs = graph.softmax(outputs)?;
         }
         Ok(Program { graph, outputs: vec![(outputs, Destination::Result(0))] })
+    }
+
+    /// `program` cut into kernels for an adapter of `profile`.
+    pub fn cut(&self, program: &Program, profile: &Profile) -> Result<Blueprint> {
+        Blueprint::new(program, profile, Gradients::Overwrite, self.precision)
     }
 
     /// Puts the parameters in the optimizer's groups.

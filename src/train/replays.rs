@@ -156,7 +156,9 @@ impl Trainer {
                 let factor = if searched { f64::from(results.step_factor) } else { 1.0 };
                 let lr = replay.learning_rate * factor;
                 let gradient_norm = watched.then_some(results.gradient_norm);
-                events.push_back(Event::Step(StepRecord { step, epoch, loss, lr, gradient_norm }));
+                let loss_scale = model.options.modifiers.loss_scale.map(|_| results.loss_scale);
+                let record = StepRecord { step, epoch, loss, lr, gradient_norm, loss_scale };
+                events.push_back(Event::Step(record));
             }
         })
     }

@@ -6,8 +6,8 @@ use super::event::Event;
 use super::options::TrainOptions;
 use super::replays::Progress;
 use super::tensors::{
-    NamedTensor, Snapshot, check, check_state, read_state, read_step_factor, read_vector, write_state,
-    write_step_factor, write_vector,
+    NamedTensor, Snapshot, check, check_state, read_loss_scale, read_state, read_step_factor, read_vector,
+    write_loss_scale, write_state, write_step_factor, write_vector,
 };
 use super::trainer::{TRAIN, Trainer};
 use crate::data::{Split, batches_per_epoch};
@@ -46,6 +46,7 @@ pub(super) fn origin(
         ("modifiers", modifiers),
         ("schedule", schedule),
         ("line search", search),
+        ("precision", options.precision.to_string()),
         ("batch", batch.to_string()),
         ("seed", options.seed.to_string()),
         (DATA, format!("{:08x}", train.digest()?)),
@@ -90,6 +91,7 @@ impl Trainer {
         }
         let update = engine.update();
         let step_factor = update.map_or(Ok(None), |update| read_step_factor(&self.gpu, update))?;
+        let loss_scale = update.map_or(Ok(None), |update| read_loss_scale(&self.gpu, update))?;
         let Progress { step, epoch, batch, loss_sum, loss_rows, skipped, skipped_first, plateau, .. } =
             self.progress;
         let origin = self.origin.clone();
@@ -103,6 +105,7 @@ impl Trainer {
             skipped_first,
             plateau,
             step_factor,
+            loss_scale,
             theta,
             state,
             origin,
@@ -157,6 +160,7 @@ impl Trainer {
         write(&engine.theta(), &snapshot.theta)?;
         let Some(update) = engine.update() else { return Ok(()) };
         write_step_factor(&self.gpu, update, snapshot.step_factor)?;
+        write_loss_scale(&self.gpu, update, snapshot.loss_scale)?;
         write_state(&self.gpu, update, &snapshot.state)
     }
 

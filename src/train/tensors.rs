@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::{Dataset, Schema};
 use crate::gpu::{Buffer, Gpu};
 use crate::graph::ParameterInfo;
@@ -41,12 +43,24 @@ pub struct Snapshot {
     pub plateau: PlateauState,
     /// The last step size that a line search chose, as a factor of the learning rate; the next search begins there.
     pub step_factor: Option<f32>,
+    /// What the loss is multiplied by in the next step, where it is scaled.
+    pub loss_scale: Option<LossScale>,
     /// θ as steps use it.
     pub theta: Vec<NamedTensor>,
     /// The optimizer's state vectors by name: of each what it keeps of the parameters that it updates.
     pub state: Vec<(String, Vec<NamedTensor>)>,
     /// What decided these numbers besides the steps; see [`Trainer::origin`](crate::Trainer::origin).
     pub origin: BTreeMap<String, String>,
+}
+
+/// What the loss is multiplied by on the way to its gradient; the device adapts it.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct LossScale {
+    /// The factor.
+    pub scale: f32,
+    /// Steps since it changed.
+    pub steady: u32,
 }
 
 /// A flat vector with θ's layout, read from its shards.
@@ -127,6 +141,23 @@ pub(super) fn write_step_factor(gpu: &Gpu, update: &Updater, factor: Option<f32>
     match (update.search(), factor) {
         (Some(search), Some(factor)) => {
             gpu.write_buffer(search.raw(), SearchPlan::FACTOR, bytemuck::bytes_of(&factor))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The loss scale of the next step.
+pub(super) fn read_loss_scale(gpu: &Gpu, update: &Updater) -> Result<Option<LossScale>> {
+    let Some(control) = update.loss_scale() else { return Ok(None) };
+    let range = Updater::LOSS_SCALE..Updater::LOSS_SCALE + size_of::<LossScale>() as u64;
+    Ok(Some(bytemuck::pod_read_unaligned(&gpu.read_buffer(control.raw(), range)?)))
+}
+
+/// Has the next step scale the loss so.
+pub(super) fn write_loss_scale(gpu: &Gpu, update: &Updater, scale: Option<LossScale>) -> Result<()> {
+    match (update.loss_scale(), scale) {
+        (Some(control), Some(scale)) => {
+            gpu.write_buffer(control.raw(), Updater::LOSS_SCALE, bytemuck::bytes_of(&scale))
         }
         _ => Ok(()),
     }

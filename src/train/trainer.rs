@@ -288,7 +288,7 @@ impl Trainer {
 
     fn go_on(&mut self) -> Result<()> {
         // A rule's first step starts its state, and only the device knows which one that is.
-        if self.options().modifiers.skip_not_finite && !self.progress.begun {
+        if self.options().modifiers.skips() && !self.progress.begun {
             self.settle()?;
         }
         self.sound()?;

@@ -95,6 +95,8 @@ pub(crate) enum Generated {
     RowMask,
     /// [batch]: the weight of a row in the mean over the batch (1/rows), 0 for rows that fill up.
     RowWeight,
+    /// What the loss is multiplied by on the way to its gradient, so that this stays within 16 bits.
+    LossScale,
 }
 
 /// A re-indexing without arithmetic.

@@ -119,6 +119,8 @@ impl Generate {
             Generated::RowMask => f64::from(index < step.valid_rows),
             Generated::RowWeight if index < step.valid_rows => step.row_weight,
             Generated::RowWeight => 0.0,
+            // The evaluator has no range to stay within.
+            Generated::LossScale => 1.0,
         }
     }
 }

@@ -144,6 +144,14 @@ impl Updater {
     /// Where in [`Updater::control`] the number of skipped steps begins, and behind it the gradient's norm: bytes.
     pub const SKIPPED: u64 = 8;
 
+    /// Where in it the loss scale begins, and behind it the steps since that changed: bytes.
+    pub const LOSS_SCALE: u64 = 16;
+
+    /// [`Updater::control`], where the loss is scaled.
+    pub fn loss_scale(&self) -> Option<&Buffer> {
+        self.control().filter(|_| self.plan.modifiers.loss_scale.is_some())
+    }
+
     /// What the gradient's norm decides, `Control` of `shaders/update/shared.wgsl`, where it is looked at.
     pub fn control(&self) -> Option<&Buffer> {
         self.plan.control.map(|buffer| &self.own[buffer])

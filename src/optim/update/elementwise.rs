@@ -32,8 +32,7 @@ pub(in crate::optim) fn update(
         Some(_) => "    put_theta(i, after.theta);\n    put_average(i, readout(after));\n",
         None => "    put_average(i, put_theta(i, after.theta));\n",
     };
-    let skip =
-        if modifiers.skip_not_finite { "    if (is_skipped()) {\n        return;\n    }\n" } else { "" };
+    let skip = if modifiers.skips() { "    if (is_skipped()) {\n        return;\n    }\n" } else { "" };
     let body = format!(
         "{ENTRY}{skip}{}    let after = update(before, gradient_at(i));\n{}{reported}}}\n",
         Frame::loads(&slots),

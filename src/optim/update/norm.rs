@@ -1,5 +1,5 @@
-//! The norm of the whole gradient, by one read of it, and what it decides: the scale of clipping, and whether the step is
-//! skipped. Both stay on the device, in `control`.
+//! The norm of the whole gradient, by one read of it, and what it decides: the scale of clipping, whether the step is
+//! skipped, and by what the loss is multiplied in the next one. All stays on the device, in `control`.
 
 use super::OwnBuffer;
 use super::planner::{Planner, Range};
@@ -7,8 +7,9 @@ use super::text::{Access, FOUR, Frame, Vector};
 use crate::gpu::BufferUse;
 use crate::optim::Modifiers;
 
-/// Floats of `Control`.
-const CONTROL_FLOATS: u64 = 4;
+/// Floats of `Control`, and which of them is the loss scale.
+const CONTROL_FLOATS: usize = 8;
+const LOSS_SCALE: usize = 4;
 
 impl Planner<'_> {
     pub(super) fn norm(&mut self) {
@@ -34,11 +35,14 @@ impl Planner<'_> {
             self.then(launch);
             first += count;
         }
+        let Modifiers { clip_norm, loss_scale, .. } = self.plan.modifiers;
+        let mut contents = [0; CONTROL_FLOATS];
+        contents[LOSS_SCALE] = (loss_scale.unwrap_or(1.0) as f32).to_bits();
         self.plan.buffers.push(OwnBuffer {
             role: "other",
-            bytes: 4 * CONTROL_FLOATS,
+            bytes: 4 * CONTROL_FLOATS as u64,
             uses: BufferUse::StorageUniform,
-            contents: Vec::new(),
+            contents: contents.to_vec(),
         });
         let control = self.plan.buffers.len() - 1;
         let vectors = vec![
@@ -48,10 +52,10 @@ impl Planner<'_> {
         let kernel =
             frame(vectors).kernel("control", include_str!("../../../shaders/update/norm_control.wgsl"));
         let kernel = self.kernel(kernel);
-        let Modifiers { clip_norm, skip_not_finite, .. } = self.plan.modifiers;
         let mut launch = self.launch(0, kernel, vec![self.whole(partials), self.whole(control)], 1);
         let largest = clip_norm.map_or(f32::MAX, |norm| norm as f32);
-        launch.words = [all as u32, 0, largest.to_bits(), u32::from(skip_not_finite)];
+        let flags = u32::from(self.plan.modifiers.skips()) | u32::from(loss_scale.is_some()) << 1;
+        launch.words = [all as u32, 0, largest.to_bits(), flags];
         self.then(launch);
         // From here on, kernels bind it.
         self.plan.control = Some(control);

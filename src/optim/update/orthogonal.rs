@@ -8,7 +8,7 @@ use super::text::{Access, FOUR, Frame, Vector};
 use crate::Result;
 use crate::graph::{Graph, Var};
 use crate::optim::Optimizer;
-use crate::plan::{Blueprint, Destination, Gradients, Program};
+use crate::plan::{Destination, Plan, Program};
 
 const STEPS: &str = include_str!("../../../shaders/update/orthogonal_steps.wgsl");
 
@@ -31,7 +31,7 @@ impl Planner<'_> {
             self.then(launch);
         }
         let program = self.iterations(group, &optimizer)?;
-        let plan = Blueprint::new(&program, self.profile, Gradients::Overwrite)?.plan(1)?;
+        let plan = Plan::new(&program, self.profile, 1)?;
         self.plan.stages.push(Stage::Replay(Box::new(plan)));
         for range in &ranges {
             let shadows = self.shadow_places(range);

@@ -100,11 +100,13 @@ pub(crate) fn searchable(optimizers: &[Optimizer], modifiers: &Modifiers) -> Res
     if optimizers[0].learning_rate() == 0.0 {
         return Err(Error::setting("line search", "begins at the learning rate, which must be above 0"));
     }
-    let Modifiers { clip_norm, clip_value, skip_not_finite, average, lookahead, groups: _ } = modifiers;
+    let Modifiers { clip_norm, clip_value, skip_not_finite, loss_scale, average, lookahead, groups: _ } =
+        modifiers;
     let unsearched = [
         ("clip-norm", clip_norm.is_some()),
         ("clip-value", clip_value.is_some()),
         ("skip of steps", *skip_not_finite),
+        ("scaled loss (f16)", loss_scale.is_some()),
         ("mean of θ", average.is_some()),
         ("lookahead", lookahead.is_some()),
     ];

@@ -111,9 +111,9 @@ impl Frame<'_> {
 
     /// `gradient_at`, `is_skipped` and `put_theta` as the modifiers have them.
     fn helpers(&self) -> String {
-        let Modifiers { skip_not_finite, clip_value, .. } = self.modifiers;
+        let clip_value = self.modifiers.clip_value;
         let has = |name: &str| self.vectors.iter().any(|vector| vector.name == format!("{name}_vector"));
-        let skipped = if *skip_not_finite { "control.skip != 0u" } else { "false" };
+        let skipped = if self.modifiers.skips() { "control.skip != 0u" } else { "false" };
         let mut text = format!("fn is_skipped() -> bool {{\n    return {skipped};\n}}\n");
         if has("gradient") {
             let scaled = if self.modifiers.need_norm() { " * control.scale" } else { "" };

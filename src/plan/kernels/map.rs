@@ -2,7 +2,7 @@
 
 use super::{FIRST_READ, entry, output, prologue, store};
 use crate::graph::{Element, Var};
-use crate::plan::expression::{Expression, Load, Scope, Width, storage_type};
+use crate::plan::expression::{Expression, Load, Scope, Width, float_type};
 
 /// A kernel's text, and what it reads in the order of its bindings.
 pub(crate) struct Generated {
@@ -35,7 +35,8 @@ fn map_of_width(scope: Scope, root: Var, width: Width, accumulate: bool) -> Opti
     }
     let value = expression.value(root, "index")?;
     let statements = expression.take_statements();
-    let ty = storage_type(graph.element(root), width == Width::Four);
+    let ty = scope.storage_type(root, width == Width::Four);
+    let value = if scope.half.contains(&root) { format!("{ty}({value})") } else { value };
     let mut source = prologue(width, &[]);
     source.push_str(&expression.declarations());
     source.push_str(&output(FIRST_READ + expression.loads.len(), ty, accumulate));
@@ -46,4 +47,17 @@ fn map_of_width(scope: Scope, root: Var, width: Width, accumulate: bool) -> Opti
         store = store("i", &value, accumulate)
     ));
     Some(Generated { source, loads: expression.loads, width })
+}
+
+/// The kernel that copies f32 to f16; four elements at a time where `elements` allows. Bindings: f32, f16.
+pub(crate) fn to_half(elements: usize) -> Generated {
+    let width = if elements.is_multiple_of(4) { Width::Four } else { Width::One };
+    let ty = float_type(true, width == Width::Four);
+    let mut source = prologue(width, &[]);
+    source
+        .push_str(&format!("@group(0) @binding({FIRST_READ}) var<storage, read> b{FIRST_READ}: array<T>;\n"));
+    source.push_str(&output(FIRST_READ + 1, ty, false));
+    source.push_str(&entry());
+    source.push_str(&format!("    {}\n}}\n", store("i", &format!("{ty}(b{FIRST_READ}[i])"), false)));
+    Generated { source, loads: Vec::new(), width }
 }

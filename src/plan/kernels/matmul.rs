@@ -8,6 +8,7 @@
 use std::fmt::Write;
 
 use super::accumulated;
+use crate::plan::expression::float_type;
 use tile::SUBGROUP;
 
 mod tile;
@@ -31,9 +32,17 @@ pub(crate) enum Layout {
 pub(crate) struct Operand {
     /// The axis with stride one.
     pub(crate) layout: Layout,
-    /// Read as `vec4<f32>`: the length of the contiguous axis, the leading dimension, the batch stride and
+    /// Read as vectors of four: the length of the contiguous axis, the leading dimension, the batch stride and
     /// the offset must all be multiples of four.
     pub(crate) vec4: bool,
+    /// Stored in 16 bits.
+    pub(crate) half: bool,
+}
+
+impl Operand {
+    fn element(&self) -> &'static str {
+        float_type(self.half, self.vec4)
+    }
 }
 
 /// All that distinguishes one kernel of the family from another, but the epilogue.
@@ -42,8 +51,10 @@ pub(crate) struct MatmulSpec {
     pub(crate) a: Operand,
     pub(crate) b: Operand,
     pub(crate) tile: Tile,
-    /// C is an `array<vec4<f32>>`: n, its leading dimension, batch stride and offset are multiples of four.
+    /// C is an array of vectors of four: n, its leading dimension, batch stride and offset are multiples of four.
     pub(crate) store_vec4: bool,
+    /// C is stored in 16 bits.
+    pub(crate) store_half: bool,
     pub(crate) former: Former,
 }
 
@@ -181,8 +192,12 @@ impl Reader {
                 (Layout::Kept, _) => format!("(k + {step}u) * {name}_ld"),
             };
             for line in 0..self.lines() {
-                let _ =
-                    writeln!(text, "        let {name}{line}_{step} = {name}[{name}_line{line} + {along}];");
+                let stored = format!("{name}[{name}_line{line} + {along}]");
+                let value = match self.operand.half {
+                    true => format!("{}({stored})", float_type(false, self.operand.vec4)),
+                    false => stored,
+                };
+                let _ = writeln!(text, "        let {name}{line}_{step} = {value};");
             }
             for item in 0..if self.broadcast { self.items } else { 0 } {
                 // A lane holds one row of each line, or four neighbours.
@@ -237,7 +252,7 @@ pub(crate) fn matmul_wgsl(spec: &MatmulSpec, step: &str, epilogue: &Epilogue, ou
     let a = Reader { name: 'a', operand: a_operand, items: tile.rows, broadcast: tile.broadcast };
     let b = Reader { name: 'b', operand: spec.b, items: 4 * tile.column_vectors, broadcast: false };
     let mut text = String::from(step);
-    declare(&mut text, [a.operand, b.operand], spec.store_vec4, epilogue, output_binding);
+    declare(&mut text, [a.operand, b.operand], spec, epilogue, output_binding);
     if spec.former == Former::AddedByStep {
         text += &accumulated("c", "T");
     }
@@ -277,26 +292,27 @@ pub(crate) fn matmul_wgsl(spec: &MatmulSpec, step: &str, epilogue: &Epilogue, ou
 fn declare(
     text: &mut String,
     [a, b]: [Operand; 2],
-    store_vec4: bool,
+    spec: &MatmulSpec,
     epilogue: &Epilogue,
     output_binding: u32,
 ) {
-    let element = |vec4: bool| if vec4 { "vec4<f32>" } else { "f32" };
     let expression = if epilogue.expression.is_empty() { "value" } else { &epilogue.expression };
     let _ = write!(
         text,
         "{PARAMS}alias T = {};
+alias C = {};
 @group(0) @binding(2) var<storage, read> a: array<{}>;
 @group(0) @binding(3) var<storage, read> b: array<{}>;
-@group(0) @binding({output_binding}) var<storage, read_write> c: array<T>;
+@group(0) @binding({output_binding}) var<storage, read_write> c: array<C>;
 {}
 fn epilogue(value: T, row: u32, col: u32, index: u32) -> T {{
 {}    return {expression};
 }}
 ",
-        element(store_vec4),
-        element(a.vec4),
-        element(b.vec4),
+        float_type(false, spec.store_vec4),
+        float_type(spec.store_half, spec.store_vec4),
+        a.element(),
+        b.element(),
         epilogue.declarations,
         epilogue.statements,
     );
@@ -379,6 +395,7 @@ fn store(text: &mut String, spec: &MatmulSpec, row: u32, vector: u32) {
         let place = format!("(p.c_offset + index){shift}");
         let (open, close) = match spec.former {
             Former::AddedByStep => (format!("accumulated({place}, "), ")"),
+            Former::Lost if spec.store_half => ("C(".to_owned(), ")"),
             Former::Lost | Former::Continued | Former::ContinuedByStep => (String::new(), ""),
         };
         let _ = writeln!(

@@ -3,13 +3,13 @@
 
 use super::{FIRST_READ, combine_lanes, cooperative_entry, entry, output, prologue, store};
 use crate::graph::ops::RowKind;
-use crate::plan::expression::{Expression, Width};
+use crate::plan::expression::{Expression, Width, float_type};
 
 /// The text of a row kernel. Bindings: logits, labels where it has them, what `upstream` loads, the result. Where it
-/// does `accumulate`, values are added to what the result holds if the step says so.
+/// does `accumulate`, values are added to what the result holds if the step says so; of 16 bits it is where it is `half`.
 pub(crate) fn rows(
     kind: RowKind,
-    cooperative: bool,
+    [cooperative, half]: [bool; 2],
     upstream: Option<(&Expression, &str, &str)>,
     accumulate: bool,
 ) -> String {
@@ -25,7 +25,7 @@ pub(crate) fn rows(
         text.push_str(&expression.declarations());
         reads += expression.loads.len();
     }
-    let ty = if kind == RowKind::ArgMax { "u32" } else { "f32" };
+    let ty = if kind == RowKind::ArgMax { "u32" } else { float_type(half, false) };
     text.push_str(&output(FIRST_READ + reads, ty, accumulate));
     if cooperative {
         text.push_str("var<workgroup> lanes: array<f32, 64>;\nvar<workgroup> places: array<u32, 64>;\n");
@@ -33,7 +33,7 @@ pub(crate) fn rows(
     } else {
         text.push_str(&entry());
     }
-    text.push_str(&Walk { cooperative, accumulate }.body(kind, upstream));
+    text.push_str(&Walk { cooperative, half, accumulate }.body(kind, upstream));
     text.push_str("}\n");
     text
 }
@@ -41,6 +41,7 @@ pub(crate) fn rows(
 /// How a row is walked.
 struct Walk {
     cooperative: bool,
+    half: bool,
     accumulate: bool,
 }
 
@@ -66,7 +67,10 @@ impl Walk {
     }
 
     fn store(&self, place: &str, value: &str) -> String {
-        store(place, value, self.accumulate)
+        match self.half {
+            true => store(place, &format!("f16({value})"), self.accumulate),
+            false => store(place, value, self.accumulate),
+        }
     }
 
     fn body(&self, kind: RowKind, upstream: Option<(&Expression, &str, &str)>) -> String {

@@ -6,7 +6,7 @@ use super::{Loaded, gpu, lowered_gpu, random, relative_error, results_program};
 use crate::gpu::{AdapterClass, Gpu, Kernels, LimitOverrides, Profile};
 use crate::graph::reference::StepContext;
 use crate::graph::{Dim, Element, Graph, Initial, Shape, TensorType, Var};
-use crate::plan::{Blueprint, Destination, Gradients, Plan, Program};
+use crate::plan::{Blueprint, Destination, Gradients, Plan, Precision, Program};
 use crate::{Error, Result};
 
 /// Rows of the batch that is divided: a prime, so that every micro-batch but 1 and 37 leaves a short last one.
@@ -110,7 +110,7 @@ fn micro_batches(batch: &StepContext, rows: usize) -> Vec<StepContext> {
 }
 
 fn accumulating(program: &Program, profile: &Profile, batch: usize) -> Result<Plan> {
-    Blueprint::new(program, profile, Gradients::Accumulate)?.plan(batch)
+    Blueprint::new(program, profile, Gradients::Accumulate, Precision::F32)?.plan(batch)
 }
 
 /// The gradients of a batch that is run as micro-batches of `rows`, over buffers of NaN.

@@ -8,7 +8,7 @@ use super::{Loaded, gpu, lowered_gpu, random, relative_error, results_program};
 use crate::gpu::{AdapterClass, Gpu, GpuOptions, Kernels, LimitOverrides, Profile};
 use crate::graph::reference::StepContext;
 use crate::graph::{Graph, Initial};
-use crate::plan::{Blueprint, Gradients, Plan, Program};
+use crate::plan::{Blueprint, Gradients, Plan, Precision, Program};
 
 /// The outputs' bytes of one step, everything that it writes filled with NaN before.
 fn bytes(gpu: &Gpu, kernels: &Kernels, program: &Program, batch: usize, step: &StepContext) -> Vec<Vec<u8>> {
@@ -21,7 +21,8 @@ fn bytes(gpu: &Gpu, kernels: &Kernels, program: &Program, batch: usize, step: &S
 
 /// The gradients' bytes of a batch that is twice the same micro-batch.
 fn accumulated_twice(gpu: &Gpu, kernels: &Kernels, program: &Program, step: &StepContext) -> Vec<Vec<u8>> {
-    let plan = Blueprint::new(program, gpu.profile(), Gradients::Accumulate).unwrap().plan(1).unwrap();
+    let blueprint = Blueprint::new(program, gpu.profile(), Gradients::Accumulate, Precision::F32);
+    let plan = blueprint.unwrap().plan(1).unwrap();
     let loaded = Loaded::of(gpu, kernels, plan);
     loaded.fill(0xFF);
     loaded.micro_step(step, false);

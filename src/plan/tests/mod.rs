@@ -2,6 +2,7 @@
 
 mod accumulation;
 pub(super) mod fusion;
+mod half;
 mod limits;
 mod operations;
 mod planning;

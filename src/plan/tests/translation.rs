@@ -15,11 +15,11 @@ use crate::gpu::{AdapterClass, Profile};
 use crate::plan::kernels::matmul::{
     Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulSpec, Operand, matmul_wgsl, tile_for,
 };
-use crate::plan::{Blueprint, Gradients, Plan};
+use crate::plan::{Blueprint, Gradients, Plan, Precision};
 
 /// Every adapter that kernels are chosen for: (what it is, its profile).
 fn profiles() -> [(&'static str, Profile); 4] {
-    let of = |class| Profile { class, ..Profile::portable() };
+    let of = |class| Profile { class, f16: true, ..Profile::portable() };
     let software = of(AdapterClass::Software);
     let eight = Profile { subgroups: true, min_subgroup_size: 8, max_subgroup_size: 8, ..software.clone() };
     [
@@ -36,7 +36,9 @@ const FORMER: [Former; 4] = [Former::Lost, Former::Continued, Former::ContinuedB
 /// Whether naga takes `wgsl` and writes it in all three languages, without or with subgroup operations.
 pub(crate) fn translate(wgsl: &str, subgroups: bool) -> Result<(), String> {
     let module = naga::front::wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;
-    let capabilities = if subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    let half = wgsl.starts_with("enable f16;");
+    let mut capabilities = if subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    capabilities.set(Capabilities::SHADER_FLOAT16, half);
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     if subgroups {
         validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
@@ -51,14 +53,18 @@ pub(crate) fn translate(wgsl: &str, subgroups: bool) -> Result<(), String> {
     }
 
     // The oldest Metal that has what the kernels use, and the shader model of Windows' own compiler, FXC; that has
-    // no subgroup operations.
+    // neither subgroup operations nor f16.
     let options =
         msl::Options { lang_version: if subgroups { (2, 1) } else { (2, 0) }, ..Default::default() };
     let (text, translation) = msl::write_string(&module, &info, &options, &Default::default())
         .map_err(|error| format!("MSL: {error}"))?;
     check_entry_point("MSL", &text, &translation.entry_point_names)?;
 
-    let shader_model = if subgroups { hlsl::ShaderModel::V6_0 } else { hlsl::ShaderModel::V5_1 };
+    let shader_model = match (half, subgroups) {
+        (true, _) => hlsl::ShaderModel::V6_2,
+        (false, true) => hlsl::ShaderModel::V6_0,
+        (false, false) => hlsl::ShaderModel::V5_1,
+    };
     let options = hlsl::Options { shader_model, ..hlsl::Options::default() };
     let mut text = String::new();
     let pipeline = hlsl::PipelineOptions::default();
@@ -117,9 +123,11 @@ fn kernels_that_accumulate_gradients_are_valid_for_vulkan_metal_and_dx12() {
     let mut translated = Translated::new();
     for (name, program, _) in gradient_programs() {
         for (adapter, profile) in profiles() {
-            let plan = Blueprint::new(&program, &profile, Gradients::Accumulate).unwrap().plan(1).unwrap();
-            translate_all(&plan, profile.subgroups, &mut translated)
-                .unwrap_or_else(|message| panic!("{name} ({adapter}): {message}"));
+            for precision in [Precision::F32, Precision::F16] {
+                let blueprint = Blueprint::new(&program, &profile, Gradients::Accumulate, precision).unwrap();
+                translate_all(&blueprint.plan(1).unwrap(), profile.subgroups, &mut translated)
+                    .unwrap_or_else(|message| panic!("{name} ({adapter}): {message}"));
+            }
         }
     }
     translated.retain(|wgsl, _| wgsl.contains("step.accumulate != 0u"));
@@ -133,8 +141,13 @@ fn kernels_of_random_programs_are_valid_for_vulkan_metal_and_dx12() {
     for_random_programs(100, |genes| {
         let Sample { program, batch, .. } = genes.sample().map_err(fail)?;
         for (_, profile) in profiles() {
-            for gradients in [Gradients::Overwrite, Gradients::Accumulate] {
-                let plan = match Blueprint::new(&program, &profile, gradients) {
+            let forms = [
+                (Gradients::Overwrite, Precision::F32),
+                (Gradients::Accumulate, Precision::F32),
+                (Gradients::Accumulate, Precision::F16),
+            ];
+            for (gradients, precision) in forms {
+                let plan = match Blueprint::new(&program, &profile, gradients, precision) {
                     // Random numbers whose batch is not the outermost axis.
                     Err(error) if error.to_string().contains("by micro-batches") => continue,
                     blueprint => blueprint.and_then(|blueprint| blueprint.plan(batch)).map_err(fail)?,
@@ -159,7 +172,7 @@ fn every_matmul_is_valid_for_vulkan_metal_and_dx12() {
         },
     ];
     let operands = [Layout::Summed, Layout::Kept]
-        .map(|layout| [false, true].map(|vec4| Operand { layout, vec4 }))
+        .map(|layout| [false, true].map(|vec4| Operand { layout, vec4, half: false }))
         .concat();
     // Such that every kind of adapter takes each of its tiles.
     let shapes = [[16, 16, 16], [128, 512, 784], [1024, 1024, 1024]];
@@ -171,7 +184,7 @@ fn every_matmul_is_valid_for_vulkan_metal_and_dx12() {
             for (a, b) in operands.iter().flat_map(|a| operands.iter().map(move |b| (*a, *b))) {
                 for (former, store_vec4) in FORMER.into_iter().flat_map(|f| [(f, false), (f, true)]) {
                     for (extra, epilogue) in epilogues.iter().enumerate() {
-                        let spec = MatmulSpec { a, b, tile: *tile, store_vec4, former };
+                        let spec = MatmulSpec { a, b, tile: *tile, store_vec4, store_half: false, former };
                         let wgsl = matmul_wgsl(&spec, step, epilogue, FIRST_EPILOGUE_BINDING + extra as u32);
                         let verdict = translate(&wgsl, profile.subgroups);
                         assert!(verdict.is_ok(), "{spec:?} ({adapter}): {verdict:?}\n{wgsl}");

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gpu::MemoryLimit;
+use crate::plan::Precision;
 use crate::plan::memory::WGPU_BYTES;
 
 #[test]
@@ -139,6 +140,7 @@ fn planned_bytes_are_allocated_bytes_whatever_goes_with_the_rule() {
         clip_norm: Some(1.0),
         clip_value: Some(1.0),
         skip_not_finite: true,
+        loss_scale: Some(256.0),
         average: Some(Average::Exponential { decay: 0.9 }),
         lookahead: Some(Lookahead { steps: 2, rate: 0.5 }),
         groups: vec![group("adam")],
@@ -150,6 +152,7 @@ fn planned_bytes_are_allocated_bytes_whatever_goes_with_the_rule() {
         ("adafactor", all.clone(), None),
         ("muon", all, None),
         ("muon", none(), None),
+        ("adam", none(), None),
         ("sgd", Modifiers { groups: vec![group("sgd")], ..none() }, Some("line-search")),
         ("sgd", none(), Some("line-search backtracking")),
         ("sgd", none(), Some("line-search wolfe")),
@@ -164,6 +167,7 @@ fn planned_bytes_are_allocated_bytes_whatever_goes_with_the_rule() {
                 optimizer: Optimizer::new(rule).unwrap(),
                 modifiers: modifiers.clone(),
                 search: search.map(|search| search.parse().unwrap()),
+                precision: if rule == "adam" { Precision::F16 } else { Precision::F32 },
                 micro_batch,
                 ..options(Length::Steps(3))
             };
@@ -185,7 +189,7 @@ fn planned_bytes_are_allocated_bytes_whatever_goes_with_the_rule() {
 fn a_smaller_plan_takes_over_all_state() {
     let biases = Group { pattern: "*.bias".to_owned(), optimizer: Optimizer::new("adam").unwrap() };
     let modifiers = Modifiers {
-        skip_not_finite: true,
+        loss_scale: Some(256.0),
         average: Some(Average::Exponential { decay: 0.9 }),
         lookahead: Some(Lookahead { steps: 2, rate: 0.5 }),
         groups: vec![biases],

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 mod find_rate;
+mod half;
 mod line_search;
 mod memory;
 mod micro_batches;

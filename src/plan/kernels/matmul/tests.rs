@@ -13,12 +13,20 @@ const FORMER: [Former; 4] = [Former::Lost, Former::Continued, Former::ContinuedB
 /// Every combination of layouts, vector reads, stores and accumulation for one tile.
 fn specs(tile: Tile) -> Vec<MatmulSpec> {
     let layouts = [Layout::Summed, Layout::Kept];
-    let operands = layouts.map(|layout| [false, true].map(|vec4| Operand { layout, vec4 })).concat();
+    let operands =
+        layouts.map(|layout| [false, true].map(|vec4| Operand { layout, vec4, half: false })).concat();
     let mut specs = Vec::new();
     for &a in &operands {
         for &b in &operands {
             for former in FORMER {
-                specs.extend([false, true].map(|store_vec4| MatmulSpec { a, b, tile, store_vec4, former }));
+                specs.extend([false, true].map(|store_vec4| MatmulSpec {
+                    a,
+                    b,
+                    tile,
+                    store_vec4,
+                    store_half: false,
+                    former,
+                }));
             }
         }
     }
