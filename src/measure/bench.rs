@@ -8,9 +8,9 @@ use super::timing::timed;
 use crate::Result;
 use crate::gpu::{Buffer, Gpu, Kernels};
 use crate::graph::Element;
+use crate::plan::StepUniform;
 use crate::plan::memory::Needs;
-use crate::plan::replay::{Memory, Replay};
-use crate::plan::{Plan, StepUniform};
+use crate::plan::replay::{Memory, Replay, record};
 
 /// Seconds that a measurement lasts, about: many replays of what is short.
 const SECONDS: f64 = 0.01;
@@ -20,6 +20,8 @@ const MOST_REPLAYS: f64 = 1000.0;
 pub struct KernelBench {
     gpu: Gpu,
     replay: Replay,
+    /// Launches at its head that are not timed.
+    prepared: usize,
     operations: u64,
     bytes: u64,
     replays: u32,
@@ -57,7 +59,7 @@ impl KernelBench {
     /// [`Error::DoesNotFit`](crate::Error::DoesNotFit) where the adapter binds too little for the shape,
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Device`](crate::Error::Device) where the device fails.
     pub fn new(gpu: &Gpu, case: &KernelCase) -> Result<Self> {
-        let plan = Plan::new(&case.program, gpu.profile(), case.batch)?;
+        let plan = case.plan(gpu.profile())?;
         let memory = Memory::new(gpu, &Needs::of(&[&plan]))?;
         for slot in &plan.inputs {
             let count = slot.ty.shape.elements(plan.batch) as u32;
@@ -82,12 +84,14 @@ impl KernelBench {
         let mut bench = KernelBench {
             gpu: gpu.clone(),
             replay,
+            prepared: case.prepared,
             operations: plan.operations(),
             bytes: case.bytes,
             replays: 1,
             compilation: Duration::ZERO,
             _memory: memory,
         };
+        timed(gpu, |pass| record(&bench.replay.launches()[..bench.prepared], pass))?;
         // The first run compiles on some drivers; the second tells how many are worth a measurement.
         bench.measure()?;
         bench.compilation = began.elapsed();
@@ -106,7 +110,8 @@ impl KernelBench {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) where the device fails.
     pub fn measure(&self) -> Result<KernelTiming> {
-        let seconds = timed(&self.gpu, |pass| (0..self.replays).for_each(|_| self.replay.record(pass)))?;
+        let launches = &self.replay.launches()[self.prepared..];
+        let seconds = timed(&self.gpu, |pass| (0..self.replays).for_each(|_| record(launches, pass)))?;
         let seconds = seconds / f64::from(self.replays);
         Ok(KernelTiming { seconds, operations: self.operations, bytes: self.bytes })
     }

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::gpu::{AdapterClass, Profile};
 use crate::graph::{Dim, Element, Graph, Shape, TensorType, Var};
-use crate::plan::{Destination, Program};
+use crate::plan::{Blueprint, Destination, Gradients, Plan, Precision, Program};
 
 /// A kernel at one shape.
 pub struct KernelCase {
@@ -12,11 +12,21 @@ pub struct KernelCase {
     /// Its sizes; of a matmul rows and columns of the result, and the length of its sums.
     pub shape: Vec<usize>,
     pub(super) program: Program,
+    pub(super) precision: Precision,
+    /// Launches that make what the kernel reads and are not timed.
+    pub(super) prepared: usize,
     pub(super) batch: usize,
     /// Indices and labels are below this.
     pub(super) indices: u32,
     /// The fewest bytes that can be read and written for it.
     pub(super) bytes: u64,
+}
+
+impl KernelCase {
+    /// Its kernels for an adapter of `profile`.
+    pub(super) fn plan(&self, profile: &Profile) -> Result<Plan> {
+        Blueprint::new(&self.program, profile, Gradients::Overwrite, self.precision)?.plan(self.batch)
+    }
 }
 
 /// How the operands of a matmul lie: BLAS's letters for A and B, and whether each is read transposed.
@@ -49,6 +59,11 @@ pub fn kernel_cases(profile: &Profile) -> Result<Vec<KernelCase>> {
             cases.push(matmul(layout, shape)?);
         }
     }
+    if profile.f16 {
+        for layout in LAYOUTS {
+            cases.push(half_matmul(layout, shapes[0])?);
+        }
+    }
     for batch in [128, 4096] {
         cases.push(layer(batch, 784, 512)?);
     }
@@ -73,7 +88,8 @@ fn case(
     let bytes = |var: &Var| graph.element(*var).bytes(graph.shape(*var).elements(batch));
     let bytes = inputs.iter().chain([&result]).map(bytes).sum();
     let program = Program { graph, outputs: vec![(result, Destination::Result(0))] };
-    KernelCase { kernel, shape: shape.to_vec(), program, batch, indices: 1, bytes }
+    let precision = Precision::F32;
+    KernelCase { kernel, shape: shape.to_vec(), program, precision, prepared: 0, batch, indices: 1, bytes }
 }
 
 fn matmul((name, transpose_a, transpose_b): (&str, bool, bool), shape: [usize; 3]) -> Result<KernelCase> {
@@ -83,6 +99,22 @@ fn matmul((name, transpose_a, transpose_b): (&str, bool, bool), shape: [usize; 3
     let b = graph.input("b", if transpose_b { [n, k] } else { [k, n] })?;
     let product = graph.matmul_with(a, b, transpose_a, transpose_b)?;
     Ok(case(format!("matmul {name}"), &shape, graph, (&[a, b], product, 1)))
+}
+
+/// A product of matrices of 16 bits, whose result has 32.
+fn half_matmul(
+    (name, transpose_a, transpose_b): (&str, bool, bool),
+    shape: [usize; 3],
+) -> Result<KernelCase> {
+    let [m, n, k] = shape;
+    let mut graph = Graph::new();
+    let a = graph.input("a", if transpose_a { [k, m] } else { [m, k] })?;
+    let b = graph.input("b", if transpose_b { [n, k] } else { [k, n] })?;
+    let (half_a, half_b) = (graph.copy(a)?, graph.copy(b)?);
+    let product = graph.matmul_with(half_a, half_b, transpose_a, transpose_b)?;
+    let case = case(format!("matmul f16 {name}"), &shape, graph, (&[a, b], product, 1));
+    let bytes = (2 * (m * k + k * n) + 4 * m * n) as u64;
+    Ok(KernelCase { precision: Precision::F16, prepared: 2, bytes, ..case })
 }
 
 /// A layer as the forward pass has it: product, bias and ReLU.
@@ -158,17 +190,23 @@ fn chain(shape: [usize; 2]) -> Result<KernelCase> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Plan;
 
     #[test]
     fn every_case_is_planned_and_counted() {
         for class in [AdapterClass::Software, AdapterClass::Discrete] {
-            let profile =
-                Profile { class, max_binding_size: 1 << 28, max_buffer_size: 1 << 28, ..Profile::portable() };
+            let profile = Profile {
+                class,
+                f16: true,
+                max_binding_size: 1 << 28,
+                max_buffer_size: 1 << 28,
+                ..Profile::portable()
+            };
             for case in kernel_cases(&profile).unwrap() {
-                let plan = Plan::new(&case.program, &profile, case.batch).unwrap();
+                let plan = case.plan(&profile).unwrap();
                 // Every result is written, and something is read for it.
                 assert!(case.bytes > plan.results[0], "{} {:?}", case.kernel, case.shape);
+                let prepared = &plan.dispatches[..case.prepared];
+                assert!(prepared.iter().all(|dispatch| dispatch.operations == 0), "{}", case.kernel);
                 let is_product = case.kernel.starts_with("matmul") || case.kernel.starts_with("linear");
                 let expected = case.shape.iter().product::<usize>() as u64 * 2;
                 assert!(!is_product || plan.operations() == expected, "{} {:?}", case.kernel, case.shape);
