@@ -8,9 +8,9 @@ use super::timing::timed;
 use crate::Result;
 use crate::gpu::{Buffer, Gpu, Kernels};
 use crate::graph::Element;
+use crate::plan::StepUniform;
 use crate::plan::memory::Needs;
 use crate::plan::replay::{Memory, Replay};
-use crate::plan::{Plan, StepUniform};
 
 /// Seconds that a measurement lasts, about: many replays of what is short.
 const SECONDS: f64 = 0.01;
@@ -57,7 +57,7 @@ impl KernelBench {
     /// [`Error::DoesNotFit`](crate::Error::DoesNotFit) where the adapter binds too little for the shape,
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Device`](crate::Error::Device) where the device fails.
     pub fn new(gpu: &Gpu, case: &KernelCase) -> Result<Self> {
-        let plan = Plan::new(&case.program, gpu.profile(), case.batch)?;
+        let plan = case.plan(gpu.profile())?;
         let memory = Memory::new(gpu, &Needs::of(&[&plan]))?;
         for slot in &plan.inputs {
             let count = slot.ty.shape.elements(plan.batch) as u32;

@@ -3,7 +3,9 @@
 use crate::Result;
 use crate::gpu::{AdapterClass, Profile};
 use crate::graph::{Dim, Element, Graph, Shape, TensorType, Var};
-use crate::plan::{Destination, Program};
+use crate::plan::{
+    Blueprint, Destination, Gradients, Plan, ProductShape, Program, Tile, Tiling, Tilings, tiles,
+};
 
 /// A kernel at one shape.
 pub struct KernelCase {
@@ -13,10 +15,20 @@ pub struct KernelCase {
     pub shape: Vec<usize>,
     pub(super) program: Program,
     pub(super) batch: usize,
+    /// Tilings that are measured instead of those that the adapter gets.
+    pub(super) tilings: Tilings,
     /// Indices and labels are below this.
     pub(super) indices: u32,
     /// The fewest bytes that can be read and written for it.
     pub(super) bytes: u64,
+}
+
+impl KernelCase {
+    /// What runs it on an adapter of `profile`.
+    pub(super) fn plan(&self, profile: &Profile) -> Result<Plan> {
+        let blueprint = Blueprint::new(&self.program, profile, Gradients::Overwrite)?;
+        blueprint.with_tilings(self.tilings.clone()).plan(self.batch)
+    }
 }
 
 /// How the operands of a matmul lie: BLAS's letters for A and B, and whether each is read transposed.
@@ -49,6 +61,9 @@ pub fn kernel_cases(profile: &Profile) -> Result<Vec<KernelCase>> {
             cases.push(matmul(layout, shape)?);
         }
     }
+    for tile in tiles(profile) {
+        cases.push(tiled(tile, side)?);
+    }
     for batch in [128, 4096] {
         cases.push(layer(batch, 784, 512)?);
     }
@@ -73,7 +88,8 @@ fn case(
     let bytes = |var: &Var| graph.element(*var).bytes(graph.shape(*var).elements(batch));
     let bytes = inputs.iter().chain([&result]).map(bytes).sum();
     let program = Program { graph, outputs: vec![(result, Destination::Result(0))] };
-    KernelCase { kernel, shape: shape.to_vec(), program, batch, indices: 1, bytes }
+    let tilings = Tilings::new();
+    KernelCase { kernel, shape: shape.to_vec(), program, batch, tilings, indices: 1, bytes }
 }
 
 fn matmul((name, transpose_a, transpose_b): (&str, bool, bool), shape: [usize; 3]) -> Result<KernelCase> {
@@ -83,6 +99,15 @@ fn matmul((name, transpose_a, transpose_b): (&str, bool, bool), shape: [usize; 3
     let b = graph.input("b", if transpose_b { [n, k] } else { [k, n] })?;
     let product = graph.matmul_with(a, b, transpose_a, transpose_b)?;
     Ok(case(format!("matmul {name}"), &shape, graph, (&[a, b], product, 1)))
+}
+
+/// A square product as the forward pass has it, by a tile that is not the adapter's own.
+fn tiled(tile: Tile, side: usize) -> Result<KernelCase> {
+    let [_, layout @ (_, transpose_a, transpose_b), ..] = LAYOUTS;
+    let case = matmul(layout, [side; 3])?;
+    let shape = ProductShape { m: side, n: side, k: side, transposed: [transpose_a, transpose_b] };
+    let tilings = Tilings::from([(shape, Tiling { tile, parts: 1 })]);
+    Ok(KernelCase { kernel: format!("tile {tile}"), tilings, ..case })
 }
 
 /// A layer as the forward pass has it: product, bias and ReLU.
@@ -158,7 +183,6 @@ fn chain(shape: [usize; 2]) -> Result<KernelCase> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Plan;
 
     #[test]
     fn every_case_is_planned_and_counted() {
@@ -166,10 +190,11 @@ mod tests {
             let profile =
                 Profile { class, max_binding_size: 1 << 28, max_buffer_size: 1 << 28, ..Profile::portable() };
             for case in kernel_cases(&profile).unwrap() {
-                let plan = Plan::new(&case.program, &profile, case.batch).unwrap();
+                let plan = case.plan(&profile).unwrap();
                 // Every result is written, and something is read for it.
                 assert!(case.bytes > plan.results[0], "{} {:?}", case.kernel, case.shape);
-                let is_product = case.kernel.starts_with("matmul") || case.kernel.starts_with("linear");
+                let is_product = ["matmul", "tile"].iter().any(|name| case.kernel.starts_with(name))
+                    || case.kernel.starts_with("linear");
                 let expected = case.shape.iter().product::<usize>() as u64 * 2;
                 assert!(!is_product || plan.operations() == expected, "{} {:?}", case.kernel, case.shape);
             }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::expression::Scope;
 use super::fuse::{Group, fuse};
+use super::kernels::matmul::Tilings;
 use super::lower::{Lowerer, advice};
 use super::outputs::own_outputs;
 use super::{Gradients, Home, Plan, Program, ThetaLayout};
@@ -21,6 +22,7 @@ const MOST_ELEMENTS: usize = u32::MAX as usize - (1 << 23);
 pub(crate) struct Blueprint {
     graph: Graph,
     profile: Profile,
+    tilings: Tilings,
     gradients: Gradients,
     /// Where the outputs lie.
     homes: BTreeMap<Var, Home>,
@@ -47,12 +49,17 @@ impl Blueprint {
         let live = (0..live.len()).filter(|&index| live[index]).map(|index| Var(index as u32)).collect();
         let groups = fuse(&graph, &roots, profile.max_storage_buffers as usize)?;
         let stored = groups.iter().map(|group| group.root).collect();
-        let profile = profile.clone();
-        let blueprint = Blueprint { graph, profile, gradients, homes, groups, stored, live, theta };
+        let (profile, tilings) = (profile.clone(), Tilings::new());
+        let blueprint = Blueprint { graph, profile, tilings, gradients, homes, groups, stored, live, theta };
         if gradients == Gradients::Accumulate {
             blueprint.randomness_by_rows()?;
         }
         Ok(blueprint)
+    }
+
+    /// The same with tilings of one's own for products of some shapes, which the adapter must be able to run.
+    pub fn with_tilings(self, tilings: Tilings) -> Self {
+        Blueprint { tilings, ..self }
     }
 
     /// Where the parameters lie.
@@ -79,7 +86,7 @@ impl Blueprint {
         };
         let Blueprint { graph, stored, gradients, .. } = self;
         let scope = Scope { graph, batch, stored, gradients: *gradients };
-        let mut lowerer = Lowerer::new(scope, &self.profile, &self.homes, plan);
+        let mut lowerer = Lowerer::new(scope, &self.profile, &self.tilings, &self.homes, plan);
         for group in &self.groups {
             lowerer.group(group)?;
         }

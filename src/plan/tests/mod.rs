@@ -8,6 +8,7 @@ mod planning;
 mod products;
 mod recompute;
 mod samples;
+mod tilings;
 pub(crate) mod translation;
 
 use std::sync::OnceLock;
