@@ -17,6 +17,9 @@ const UPDATE: &str = "update";
 /// The rule that is bound by products of matrices, not by memory: measured where it is asked for.
 const BOUND_BY_PRODUCTS: &str = "update muon";
 
+/// What stands before a tile of products that is measured where it is asked for.
+const TILE: &str = "tile";
+
 /// Updates that are timed together, so that the ends of a measurement do not count.
 const REPEATS: u32 = 4;
 
@@ -93,6 +96,7 @@ fn chosen(
         return Err(Error::setting("--kernel", did_you_mean(unknown, &all)));
     }
     if names.is_empty() {
+        cases.retain(|case| !begins(&case.kernel, TILE));
         updates.retain(|update| update.name != BOUND_BY_PRODUCTS);
     } else {
         let wanted = |known: &str| names.iter().any(|name| begins(known, name));

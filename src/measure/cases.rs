@@ -3,7 +3,9 @@
 use crate::Result;
 use crate::gpu::{AdapterClass, Profile};
 use crate::graph::{Dim, Element, Graph, Shape, TensorType, Var};
-use crate::plan::{Blueprint, Destination, Gradients, Plan, Precision, Program};
+use crate::plan::{
+    Blueprint, Destination, Gradients, Plan, Precision, ProductShape, Program, Tile, Tiling, Tilings, tiles,
+};
 
 /// A kernel at one shape.
 pub struct KernelCase {
@@ -16,6 +18,8 @@ pub struct KernelCase {
     /// Launches that make what the kernel reads and are not timed.
     pub(super) prepared: usize,
     pub(super) batch: usize,
+    /// Tilings that are measured instead of those that the adapter gets.
+    pub(super) tilings: Tilings,
     /// Indices and labels are below this.
     pub(super) indices: u32,
     /// The fewest bytes that can be read and written for it.
@@ -25,7 +29,8 @@ pub struct KernelCase {
 impl KernelCase {
     /// Its kernels for an adapter of `profile`.
     pub(super) fn plan(&self, profile: &Profile) -> Result<Plan> {
-        Blueprint::new(&self.program, profile, Gradients::Overwrite, self.precision)?.plan(self.batch)
+        let blueprint = Blueprint::new(&self.program, profile, Gradients::Overwrite, self.precision)?;
+        blueprint.with_tilings(self.tilings.clone()).plan(self.batch)
     }
 }
 
@@ -64,6 +69,9 @@ pub fn kernel_cases(profile: &Profile) -> Result<Vec<KernelCase>> {
             cases.push(half_matmul(layout, shapes[0])?);
         }
     }
+    for tile in tiles(profile) {
+        cases.push(tiled(tile, side)?);
+    }
     for batch in [128, 4096] {
         cases.push(layer(batch, 784, 512)?);
     }
@@ -88,8 +96,17 @@ fn case(
     let bytes = |var: &Var| graph.element(*var).bytes(graph.shape(*var).elements(batch));
     let bytes = inputs.iter().chain([&result]).map(bytes).sum();
     let program = Program { graph, outputs: vec![(result, Destination::Result(0))] };
-    let precision = Precision::F32;
-    KernelCase { kernel, shape: shape.to_vec(), program, precision, prepared: 0, batch, indices: 1, bytes }
+    KernelCase {
+        kernel,
+        shape: shape.to_vec(),
+        program,
+        precision: Precision::F32,
+        prepared: 0,
+        batch,
+        tilings: Tilings::new(),
+        indices: 1,
+        bytes,
+    }
 }
 
 fn matmul((name, transpose_a, transpose_b): (&str, bool, bool), shape: [usize; 3]) -> Result<KernelCase> {
@@ -115,6 +132,15 @@ fn half_matmul(
     let case = case(format!("matmul f16 {name}"), &shape, graph, (&[a, b], product, 1));
     let bytes = (2 * (m * k + k * n) + 4 * m * n) as u64;
     Ok(KernelCase { precision: Precision::F16, prepared: 2, bytes, ..case })
+}
+
+/// A square product as the forward pass has it, by a tile that is not the adapter's own.
+fn tiled(tile: Tile, side: usize) -> Result<KernelCase> {
+    let [_, layout @ (_, transpose_a, transpose_b), ..] = LAYOUTS;
+    let case = matmul(layout, [side; 3])?;
+    let shape = ProductShape { m: side, n: side, k: side, transposed: [transpose_a, transpose_b] };
+    let tilings = Tilings::from([(shape, Tiling { tile, parts: 1 })]);
+    Ok(KernelCase { kernel: format!("tile {tile}"), tilings, ..case })
 }
 
 /// A layer as the forward pass has it: product, bias and ReLU.
@@ -207,7 +233,8 @@ mod tests {
                 assert!(case.bytes > plan.results[0], "{} {:?}", case.kernel, case.shape);
                 let prepared = &plan.dispatches[..case.prepared];
                 assert!(prepared.iter().all(|dispatch| dispatch.operations == 0), "{}", case.kernel);
-                let is_product = case.kernel.starts_with("matmul") || case.kernel.starts_with("linear");
+                let is_product = ["matmul", "tile"].iter().any(|name| case.kernel.starts_with(name))
+                    || case.kernel.starts_with("linear");
                 let expected = case.shape.iter().product::<usize>() as u64 * 2;
                 assert!(!is_product || plan.operations() == expected, "{} {:?}", case.kernel, case.shape);
             }

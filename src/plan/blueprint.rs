@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::expression::Scope;
 use super::fuse::{Group, fuse};
 use super::half::stored_in_half;
+use super::kernels::matmul::Tilings;
 use super::lower::{Lowerer, advice};
 use super::outputs::own_outputs;
 use super::{Gradients, Home, Plan, Precision, Program, ThetaLayout};
@@ -22,6 +23,7 @@ const MOST_ELEMENTS: usize = u32::MAX as usize - (1 << 23);
 pub(crate) struct Blueprint {
     graph: Graph,
     profile: Profile,
+    tilings: Tilings,
     gradients: Gradients,
     precision: Precision,
     /// Where the outputs lie.
@@ -67,9 +69,19 @@ impl Blueprint {
             Precision::F32 => BTreeSet::new(),
             Precision::F16 => stored_in_half(&graph, &groups, &homes, &theta),
         };
-        let profile = profile.clone();
-        let blueprint =
-            Blueprint { graph, profile, gradients, precision, homes, groups, stored, half, live, theta };
+        let blueprint = Blueprint {
+            graph,
+            profile: profile.clone(),
+            tilings: Tilings::new(),
+            gradients,
+            precision,
+            homes,
+            groups,
+            stored,
+            half,
+            live,
+            theta,
+        };
         if gradients == Gradients::Accumulate {
             blueprint.randomness_by_rows()?;
         }
@@ -79,6 +91,11 @@ impl Blueprint {
     /// The same with all numbers in 32 bits.
     pub fn in_f32(&self) -> Self {
         Blueprint { precision: Precision::F32, half: BTreeSet::new(), ..self.clone() }
+    }
+
+    /// The same with tilings of one's own for products of some shapes, which the adapter must be able to run.
+    pub fn with_tilings(self, tilings: Tilings) -> Self {
+        Blueprint { tilings, ..self }
     }
 
     /// Where the parameters lie.
@@ -104,8 +121,8 @@ impl Blueprint {
             arenas: Vec::new(),
         };
         let Blueprint { graph, stored, half, gradients, .. } = self;
-        let scope = Scope { graph, batch, stored, half, gradients: *gradients };
-        let mut lowerer = Lowerer::new(scope, &self.profile, &self.homes, self.precision, plan);
+        let scope = Scope { graph, batch, stored, half, precision: self.precision, gradients: *gradients };
+        let mut lowerer = Lowerer::new(scope, &self.profile, &self.tilings, &self.homes, plan);
         for group in &self.groups {
             lowerer.group(group)?;
         }

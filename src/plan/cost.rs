@@ -25,10 +25,10 @@ const SOFTWARE: Speed =
     Speed { submission: 5e-5, launch: 2e-5, operations: 30e9, bytes: 5e9, workgroups: 2.0 };
 /// Not measured: half of what integrated GPUs of the last years claim, memory as fast as two channels of DDR5.
 const INTEGRATED: Speed =
-    Speed { submission: 2e-5, launch: 5e-6, operations: 1e12, bytes: 5e10, workgroups: 128.0 };
+    Speed { submission: 2e-5, launch: 5e-6, operations: 1e12, bytes: 5e10, workgroups: 64.0 };
 /// Not measured: a third of what mid-range cards of the last years claim, and two thirds of their bandwidth.
 const DISCRETE: Speed =
-    Speed { submission: 2e-5, launch: 5e-6, operations: 5e12, bytes: 3e11, workgroups: 512.0 };
+    Speed { submission: 2e-5, launch: 5e-6, operations: 5e12, bytes: 3e11, workgroups: 256.0 };
 
 fn speed(class: AdapterClass) -> &'static Speed {
     match class {
@@ -36,6 +36,12 @@ fn speed(class: AdapterClass) -> &'static Speed {
         AdapterClass::Integrated | AdapterClass::Other => &INTEGRATED,
         AdapterClass::Discrete => &DISCRETE,
     }
+}
+
+/// Workgroups that fill an adapter of `class`. Tiles are chosen by the same number, so that none is chosen that the
+/// estimate holds to leave part of the adapter idle.
+pub(crate) fn filling_workgroups(class: AdapterClass) -> usize {
+    speed(class).workgroups as usize
 }
 
 /// What a launch is, and what it does: beside a measured time, what that time is worth.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::Gradients;
+use super::{Gradients, Precision};
 use crate::graph::ops::{Generated, Lowering, View, random_row};
 use crate::graph::{Element, Graph, Var};
 
@@ -69,6 +69,8 @@ pub(crate) struct Scope<'a> {
     pub stored: &'a BTreeSet<Var>,
     /// Those of them that lie there in 16 bits.
     pub half: &'a BTreeSet<Var>,
+    /// Whether matrices of θ are read from copies in 16 bits.
+    pub precision: Precision,
     pub gradients: Gradients,
 }
 

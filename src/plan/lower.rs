@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::expression::{Expression, Load, Scope, Width};
 use super::fuse::{Group, storage};
-use super::kernels::matmul::{Epilogue, MatmulSpec};
+use super::kernels::matmul::{Epilogue, MatmulSpec, Tilings};
 use super::kernels::reduce::ReduceKernel;
 use super::kernels::{FIRST_READ, WORKGROUP, map, rows, scatter};
 use super::{Binding, Dispatch, Gradients, Home, InputSlot, KernelText, Plan, Precision, Tensor};
 use crate::gpu::{AdapterClass, Profile, format_bytes};
-use crate::graph::ops::{Lowering, Reduce, RowKind, Source};
+use crate::graph::ops::{Lowering, Reduce, ReduceKind, RowKind, Source};
 use crate::graph::{Dim, Element, Graph, Var};
 use crate::{Error, Result};
 
@@ -44,10 +44,10 @@ pub(crate) fn fold_groups(groups: usize, profile: &Profile) -> ([u32; 2], u32) {
 pub(super) struct Lowerer<'a> {
     pub scope: Scope<'a>,
     pub profile: &'a Profile,
+    /// What is chosen for products of some shapes.
+    pub tilings: &'a Tilings,
     /// Where the outputs lie.
     homes: &'a BTreeMap<Var, Home>,
-    /// Whether matrices of θ are read from copies in 16 bits.
-    precision: Precision,
     pub matmul_kernels: HashMap<(MatmulSpec, Epilogue, u32), usize>,
     /// The tensor of every stored node met so far.
     known: BTreeMap<Var, usize>,
@@ -61,20 +61,12 @@ impl<'a> Lowerer<'a> {
     pub fn new(
         scope: Scope<'a>,
         profile: &'a Profile,
+        tilings: &'a Tilings,
         homes: &'a BTreeMap<Var, Home>,
-        precision: Precision,
         plan: Plan,
     ) -> Self {
-        Lowerer {
-            scope,
-            profile,
-            homes,
-            precision,
-            matmul_kernels: HashMap::new(),
-            known: BTreeMap::new(),
-            copies: BTreeMap::new(),
-            plan,
-        }
+        let (matmul_kernels, known, copies) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
+        Lowerer { scope, profile, tilings, homes, matmul_kernels, known, copies, plan }
     }
 
     /// Appends what computes one group.
@@ -106,42 +98,59 @@ impl<'a> Lowerer<'a> {
         let (outer, extent, inner) = reduce.extents(&graph.shape(input).resolve(self.scope.batch));
         let cut = Cut::of(outer, extent, inner, self.profile.class);
         let label = format!("{:?}", reduce.kind).to_lowercase();
-        let final_stage = Some((anchor, root));
-        let mut stage = ReduceKernel {
+        let whole = cut.parts == 1;
+        let stage = ReduceKernel {
             scope: self.scope,
             kind: reduce.kind,
             input: Some(input),
-            epilogue: if cut.parts == 1 { final_stage } else { None },
+            epilogue: whole.then_some((anchor, root)),
             inner,
             cooperative: cut.cooperative,
             max_reads: self.max_reads(),
-            accumulate: cut.parts == 1 && self.accumulates(root),
+            accumulate: whole && self.accumulates(root),
         };
-        let fail = || Error::shape(reduce_name(reduce), "the operand cannot be computed in the kernel");
-        let kernel = stage.generate().ok_or_else(fail)?;
+        let kernel = stage.generate().ok_or_else(|| not_in_kernel(reduce_name(reduce)))?;
         let outputs = outer * cut.parts * inner;
         let reads = self.bind_loads(&kernel.loads)?;
-        let write = match cut.parts {
-            1 => self.bind_result(root)?,
-            _ => self.scratch(format!("{label} of parts"), outputs)?,
+        let write = match whole {
+            true => self.bind_result(root)?,
+            false => self.scratch(format!("{label} of parts"), outputs)?,
         };
         let fields = [extent, inner, cut.parts, cut.chunk];
         let grid = cut.grid(outputs / kernel.width.lanes());
         self.dispatch(&label, kernel.source, reads, write, grid, &fields)?;
-        if cut.parts == 1 {
-            return Ok(());
+        match whole {
+            true => Ok(()),
+            false => self.join_parts(reduce.kind, write, [outer, cut.parts, inner], (anchor, root)),
         }
-        stage.input = None;
-        stage.epilogue = final_stage;
-        stage.cooperative = false;
-        stage.accumulate = self.accumulates(root);
-        let kernel = stage.generate().ok_or_else(fail)?;
-        let mut reads = vec![write];
+    }
+
+    /// Reduces results [outer, parts, inner] of parts of what `anchor` computes, and stores `root` of them.
+    pub fn join_parts(
+        &mut self,
+        kind: ReduceKind,
+        of_parts: Binding,
+        [outer, parts, inner]: [usize; 3],
+        (anchor, root): (Var, Var),
+    ) -> Result<()> {
+        let stage = ReduceKernel {
+            scope: self.scope,
+            kind,
+            input: None,
+            epilogue: Some((anchor, root)),
+            inner,
+            cooperative: false,
+            max_reads: self.max_reads(),
+            accumulate: self.accumulates(root),
+        };
+        let name = self.scope.graph.node(anchor).op.name();
+        let kernel = stage.generate().ok_or_else(|| not_in_kernel(name))?;
+        let mut reads = vec![of_parts];
         reads.extend(self.bind_loads(&kernel.loads)?);
         let write = self.bind_result(root)?;
-        let fields = [cut.parts, inner, 1, cut.parts];
         let grid = Grid::Invocations(outer * inner / kernel.width.lanes());
-        self.dispatch(&label, kernel.source, reads, write, grid, &fields)
+        let label = format!("{kind:?}").to_lowercase();
+        self.dispatch(&label, kernel.source, reads, write, grid, &[parts, inner, 1, parts])
     }
 
     fn rows(&mut self, kind: RowKind, root: Var) -> Result<()> {
@@ -282,7 +291,7 @@ impl<'a> Lowerer<'a> {
         }
         let tensor = self.tensor(var)?;
         let is_parameter = matches!(self.plan.tensors[tensor].home, Home::Parameter(_));
-        if self.precision == Precision::F32 || !is_parameter || self.pieces(tensor) > 1 {
+        if self.scope.precision == Precision::F32 || !is_parameter || self.pieces(tensor) > 1 {
             return Ok((tensor, self.scope.half.contains(&var)));
         }
         let elements = self.elements(var);
@@ -297,7 +306,7 @@ impl<'a> Lowerer<'a> {
     }
 
     /// Floats that only the next dispatches need.
-    fn scratch(&mut self, label: String, floats: usize) -> Result<Binding> {
+    pub fn scratch(&mut self, label: String, floats: usize) -> Result<Binding> {
         let tensor =
             self.new_tensor(label, 4 * floats as u64, Home::Arena, "use a smaller batch or model")?;
         Ok(Binding { tensor, piece: 0 })
@@ -409,4 +418,8 @@ impl Cut {
 
 fn reduce_name(reduce: &Reduce) -> &'static str {
     crate::graph::ops::Op::name(reduce)
+}
+
+fn not_in_kernel(operation: &'static str) -> Error {
+    Error::shape(operation, "the operand cannot be computed in the kernel")
 }

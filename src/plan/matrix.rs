@@ -1,16 +1,16 @@
-//! A product of matrices as dispatches: operands as they lie, the epilogue behind it, and parameters that are cut
-//! into pieces because no binding holds them.
+//! A product of matrices as dispatches: operands as they lie, the epilogue behind it, parameters that are cut
+//! into pieces because no binding holds them, and summed axes that are split because C alone fills no adapter.
 
 use super::expression::{Expression, IndexFact, Width};
 use super::fuse::{MatrixOperand, matrix_operand};
 use super::kernels::matmul::{
-    Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulParams, MatmulSpec, Operand, matmul_wgsl,
-    tile_for,
+    Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulParams, MatmulSpec, Operand, ProductShape, Tile,
+    Tiling, matmul_wgsl, tiling_for,
 };
 use super::lower::{Lowerer, fold_groups};
 use super::{Binding, Dispatch};
 use crate::graph::Var;
-use crate::graph::ops::{Extents, MatMul};
+use crate::graph::ops::{Extents, MatMul, ReduceKind};
 use crate::{Error, Result};
 
 /// One of the three matrices as it lies: rows of `columns` adjacent elements.
@@ -40,6 +40,8 @@ struct Product {
     transposed: [bool; 2],
     /// Which matrix is cut along m, n and k, if one is.
     cut: [Option<Side>; 3],
+    /// k of the last batch entry, where the entries are parts of a summed axis.
+    last_k: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,6 +58,11 @@ const K: usize = 2;
 impl Lowerer<'_> {
     pub(super) fn matmul(&mut self, matmul: &MatMul, anchor: Var, root: Var) -> Result<()> {
         let product = self.product(matmul, anchor, root)?;
+        let Extents { m, n, k, .. } = product.extents;
+        let Tiling { tile, parts } = self.tiling(&product, [m, n, k]);
+        if let Some(chunk) = product.chunk(parts) {
+            return self.split(&product, tile, chunk, (anchor, root));
+        }
         let blocks = [M, N, K].map(|axis| self.blocks(&product, axis));
         let first = match (self.accumulates(root), anchor == root, blocks[K].len()) {
             (false, ..) => Former::Lost,
@@ -75,7 +82,8 @@ impl Lowerer<'_> {
                     let last = number + 1 == blocks[K].len();
                     let epilogue = (last && anchor != root).then_some((anchor, root));
                     let former = if number > 0 { Former::Continued } else { first };
-                    self.block(&product, [*m, *n, *k], former, epilogue)?;
+                    let tile = self.tiling(&product, [m.length, n.length, k.length]).tile;
+                    self.block(&product, [*m, *n, *k], tile, former, epilogue)?;
                 }
             }
         }
@@ -119,15 +127,47 @@ impl Lowerer<'_> {
                 cut[axis] = Some(side);
             }
         }
-        Ok(Product { extents, a, b, c, transposed, cut })
+        Ok(Product { extents, a, b, c, transposed, cut, last_k: None })
+    }
+
+    /// A product split along the summed axis: its parts are batch entries of one dispatch, each `chunk` long, and a second
+    /// one sums what they give in their order.
+    fn split(
+        &mut self,
+        product: &Product,
+        tile: Tile,
+        chunk: usize,
+        (anchor, root): (Var, Var),
+    ) -> Result<()> {
+        let Extents { m, n, k, .. } = product.extents;
+        let parts = k.div_ceil(chunk);
+        let sums = self.scratch("products of parts".to_owned(), parts * m * n)?;
+        let part_of = |matrix: &Matrix, along_rows: bool| {
+            let stride = if along_rows { chunk * matrix.columns } else { chunk };
+            Matrix { stride, ..*matrix }
+        };
+        let split = Product {
+            extents: Extents { batches: parts, m, n, k: chunk },
+            a: part_of(&product.a, product.transposed[0]),
+            b: part_of(&product.b, !product.transposed[1]),
+            c: Matrix { tensor: sums.tensor, columns: n, half: false, stride: m * n },
+            last_k: Some(k - (parts - 1) * chunk),
+            ..*product
+        };
+        let blocks = [M, N, K].map(|axis| split.whole(axis));
+        self.block(&split, blocks, tile, Former::Lost, None)?;
+        self.join_parts(ReduceKind::Sum, sums, [1, parts, m * n], (anchor, root))
+    }
+
+    /// What is chosen for a block of a product, or else what suits the adapter.
+    fn tiling(&self, product: &Product, [m, n, k]: [usize; 3]) -> Tiling {
+        let shape = ProductShape { m, n, k, transposed: product.transposed };
+        self.tilings.get(&shape).copied().unwrap_or_else(|| tiling_for(self.profile, m, n, k))
     }
 
     /// The blocks of one axis: the pieces of the matrix that is cut along it, or the whole.
     fn blocks(&self, product: &Product, axis: usize) -> Vec<Block> {
-        let Extents { m, n, k, .. } = product.extents;
-        let Some(side) = product.cut[axis] else {
-            return vec![Block { start: 0, length: [m, n, k][axis], piece: 0 }];
-        };
+        let Some(side) = product.cut[axis] else { return vec![product.whole(axis)] };
         let matrix = product.matrix(side);
         let (super::Home::Parameter(number) | super::Home::Gradient(number)) =
             self.plan.tensors[matrix.tensor].home
@@ -148,6 +188,7 @@ impl Lowerer<'_> {
         &mut self,
         product: &Product,
         blocks: [Block; 3],
+        tile: Tile,
         former: Former,
         epilogue: Option<(Var, Var)>,
     ) -> Result<()> {
@@ -171,7 +212,7 @@ impl Lowerer<'_> {
         let four =
             [product.c.columns, n.start, n.length, c_skipped].iter().all(|number| number.is_multiple_of(4));
         let epilogue = self.epilogue(product, epilogue, four)?;
-        let tile = tile_for(self.profile, m.length, n.length, k.length);
+        let last_k = product.last_k.unwrap_or(k.length);
         let store_half = product.c.half;
         let spec = MatmulSpec { a, b, tile, store_vec4: epilogue.four, store_half, former };
         let tiles_m = m.length.div_ceil(tile.workgroup_rows() as usize);
@@ -181,6 +222,7 @@ impl Lowerer<'_> {
             m: m.length as u32,
             n: n.length as u32,
             k: k.length as u32,
+            last_k: last_k as u32,
             batch: batches as u32,
             lda: product.a.columns as u32,
             ldb: product.b.columns as u32,
@@ -207,8 +249,8 @@ impl Lowerer<'_> {
         let output = FIRST_EPILOGUE_BINDING + reads.len() as u32 - 2;
         let kernel = self.matmul_kernel(spec, epilogue.text, output, reads.len());
         let params = bytemuck::cast_slice(&[params]).to_vec();
-        let operations =
-            [m.length, n.length, k.length, batches].iter().fold(2, |all, &part| all * part as u64);
+        let summed = (batches - 1) * k.length + last_k;
+        let operations = [m.length, n.length, summed].iter().fold(2, |all, &part| all * part as u64);
         self.push(Dispatch { kernel, reads, write, params, groups, operations })
     }
 
@@ -269,12 +311,26 @@ struct BoundEpilogue {
 }
 
 impl Product {
+    /// An axis that is not cut.
+    fn whole(&self, axis: usize) -> Block {
+        let Extents { m, n, k, .. } = self.extents;
+        Block { start: 0, length: [m, n, k][axis], piece: 0 }
+    }
+
     fn matrix(&self, side: Side) -> &Matrix {
         match side {
             Side::A => &self.a,
             Side::B => &self.b,
             Side::C => &self.c,
         }
+    }
+
+    /// How long the parts are that the summed axis is split into, where there are several: whole vectors, and whole slices
+    /// of the staged tiles.
+    fn chunk(&self, parts: usize) -> Option<usize> {
+        let k = self.extents.k;
+        let chunk = k.div_ceil(parts).next_multiple_of(16);
+        (self.extents.batches == 1 && self.cut == [None; 3] && chunk < k).then_some(chunk)
     }
 
     /// Elements before the block in what is bound of an operand: a piece is bound alone, from its own first row.

@@ -1,22 +1,24 @@
 //! The matmul kernel family: C[batch, m, n] = Σₖ A[batch, m, k] · B[batch, k, n] in f32, as WGSL text.
 //!
-//! Each invocation keeps a tile of C in registers and reads both operands as they lie in their buffers,
-//! without workgroup memory. Shapes and strides come from a uniform, so that layers share pipelines;
-//! what is specialised is how the operands lie, whether they can be read four floats at a time, the tile,
-//! and the epilogue that fusion hangs on.
+//! Each invocation keeps a tile of C in registers. How the operands come there is the body's: `direct` from the
+//! buffers, `staged` through workgroup memory. Every element of C is one sum in the order of k, each product added by one
+//! fma, so its bits do not depend on the body or the tile. Shapes and strides come from a uniform, so that layers share
+//! pipelines; what is specialised is how the operands lie, whether they can be read four floats at a time, the tile, and
+//! the epilogue that fusion hangs on.
 
 use std::fmt::Write;
 
 use super::accumulated;
 use crate::plan::expression::float_type;
-use tile::SUBGROUP;
 
+mod direct;
+mod staged;
 mod tile;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use tile::{Tile, tile_for};
+pub(crate) use tile::{Body, ProductShape, Tile, Tiling, Tilings, tiles, tiling_for};
 
 /// Which axis of an operand has stride one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,8 +42,16 @@ pub(crate) struct Operand {
 }
 
 impl Operand {
-    fn element(&self) -> &'static str {
+    fn element(self) -> &'static str {
         float_type(self.half, self.vec4)
+    }
+
+    /// What the array holds at `place`, in f32.
+    fn value(self, name: char, place: &str) -> String {
+        match self.half {
+            true => format!("{}({name}[{place}])", float_type(false, self.vec4)),
+            false => format!("{name}[{place}]"),
+        }
     }
 }
 
@@ -96,6 +106,8 @@ pub(crate) struct MatmulParams {
     pub(crate) m: u32,
     pub(crate) n: u32,
     pub(crate) k: u32,
+    /// k of the last batch entry: parts of a summed axis are batch entries, and the last may be shorter.
+    pub(crate) last_k: u32,
     pub(crate) batch: u32,
     pub(crate) lda: u32,
     pub(crate) ldb: u32,
@@ -119,7 +131,7 @@ pub(crate) struct MatmulParams {
 
 const PARAMS: &str = "\
 struct Matmul {
-    m: u32, n: u32, k: u32, batch: u32,
+    m: u32, n: u32, k: u32, last_k: u32, batch: u32,
     lda: u32, ldb: u32, ldc: u32,
     a_stride: u32, b_stride: u32, c_stride: u32,
     a_offset: u32, b_offset: u32, c_offset: u32,
@@ -131,111 +143,32 @@ struct Matmul {
 
 const COMPONENTS: [char; 4] = ['x', 'y', 'z', 'w'];
 
-/// One operand as the generated text names it. A line is what one index of the kept axis is read along, or
-/// four adjacent ones where vectors lie along that axis.
-struct Reader {
-    /// `a` or `b`, the prefix of every name.
-    name: char,
-    operand: Operand,
-    /// Rows of A or columns of B that an invocation multiplies.
-    items: u32,
-    /// Each lane reads its own item of every [`SUBGROUP`], for all.
-    broadcast: bool,
-}
-
-impl Reader {
-    /// Vectors along the kept axis.
-    fn grouped(&self) -> bool {
-        self.operand.vec4 && self.operand.layout == Layout::Kept
-    }
-
-    /// Vectors along the summed axis, whose length is then a multiple of four.
-    fn spans_four(&self) -> bool {
-        self.operand.vec4 && self.operand.layout == Layout::Summed
-    }
-
-    fn lines(&self) -> u32 {
-        match (self.broadcast, self.grouped()) {
-            (true, true) => self.items / (4 * SUBGROUP),
-            (true, false) => self.items / SUBGROUP,
-            (false, true) => self.items / 4,
-            (false, false) => self.items,
-        }
-    }
-
-    /// Where each line begins, in units of the array; past the edge `limit` the last line is repeated.
-    fn declare_lines(&self, text: &mut String, first: &str, limit: &str) {
-        let name = self.name;
-        let shift = if self.operand.vec4 { " >> 2u" } else { "" };
-        let (lane, stride) = if self.broadcast { (" + lane", SUBGROUP) } else { ("", 1) };
+impl Operand {
+    /// Declares where the batch entry begins and the leading dimension, in units of the array.
+    fn declare_start(self, text: &mut String, name: char) {
+        let shift = if self.vec4 { " >> 2u" } else { "" };
         let _ = writeln!(text, "    let {name}_start = (p.{name}_offset + entry * p.{name}_stride){shift};");
         let _ = writeln!(text, "    let {name}_ld = p.ld{name}{shift};");
-        for line in 0..self.lines() {
-            let skip = stride * line;
-            let place = match (self.operand.layout, self.operand.vec4) {
-                (Layout::Summed, _) => format!("min({first}{lane} + {skip}u, {limit} - 1u) * {name}_ld"),
-                (Layout::Kept, false) => format!("min({first}{lane} + {skip}u, {limit} - 1u)"),
-                (Layout::Kept, true) => format!("min(({first} >> 2u){lane} + {skip}u, ({limit} >> 2u) - 1u)"),
-            };
-            let _ = writeln!(text, "    let {name}_line{line} = {name}_start + {place};");
-        }
     }
 
-    /// Reads what the next `steps` positions of the summed axis take, from the position `k` on.
-    fn read(&self, text: &mut String, steps: u32) {
-        let name = self.name;
-        let reads = if self.spans_four() { 1 } else { steps };
-        for step in 0..reads {
-            let along = match (self.operand.layout, self.operand.vec4) {
-                (Layout::Summed, true) => "(k >> 2u)".to_owned(),
-                (Layout::Summed, false) => format!("k + {step}u"),
-                (Layout::Kept, _) => format!("(k + {step}u) * {name}_ld"),
-            };
-            for line in 0..self.lines() {
-                let stored = format!("{name}[{name}_line{line} + {along}]");
-                let value = match self.operand.half {
-                    true => format!("{}({stored})", float_type(false, self.operand.vec4)),
-                    false => stored,
-                };
-                let _ = writeln!(text, "        let {name}{line}_{step} = {value};");
-            }
-            for item in 0..if self.broadcast { self.items } else { 0 } {
-                // A lane holds one row of each line, or four neighbours.
-                let (line, lane, part) = match self.grouped() {
-                    true => {
-                        let part = COMPONENTS[item as usize % 4];
-                        (item / (4 * SUBGROUP), item / 4 % SUBGROUP, format!(".{part}"))
-                    }
-                    false => (item / SUBGROUP, item % SUBGROUP, String::new()),
-                };
-                let _ = writeln!(
-                    text,
-                    "        let {name}_of{item}_{step} = subgroupBroadcast({name}{line}_{step}{part}, {lane}u);"
-                );
-            }
-        }
+    /// Where the line of an index of the kept axis begins, or of four adjacent ones where vectors lie along that axis;
+    /// past the edge `limit` the last line is repeated.
+    fn line(self, name: char, index: &str, limit: &str) -> String {
+        let place = match (self.layout, self.vec4) {
+            (Layout::Summed, _) => format!("min({index}, {limit} - 1u) * {name}_ld"),
+            (Layout::Kept, false) => format!("min({index}, {limit} - 1u)"),
+            (Layout::Kept, true) => format!("min({index}, ({limit} >> 2u) - 1u)"),
+        };
+        format!("{name}_start + {place}")
     }
 
-    /// The float of row or column `item`, `step` positions after `k`.
-    fn scalar(&self, item: u32, step: u32) -> String {
-        let name = self.name;
-        let whole = if self.broadcast { format!("{name}_of{item}") } else { format!("{name}{item}") };
-        if self.spans_four() {
-            format!("{whole}_0.{}", COMPONENTS[step as usize])
-        } else if self.grouped() && !self.broadcast {
-            format!("{name}{}_{step}.{}", item / 4, COMPONENTS[item as usize % 4])
-        } else {
-            format!("{whole}_{step}")
+    /// How far along a line position `k` of the summed axis lies, or the four positions from it on.
+    fn along(self, name: char, k: &str) -> String {
+        match (self.layout, self.vec4) {
+            (Layout::Summed, true) => format!("(({k}) >> 2u)"),
+            (Layout::Summed, false) => k.to_owned(),
+            (Layout::Kept, _) => format!("({k}) * {name}_ld"),
         }
-    }
-
-    /// Items `4 * group` to `4 * group + 3` as a vector.
-    fn vector(&self, group: u32, step: u32) -> String {
-        if self.grouped() {
-            return format!("{}{group}_{step}", self.name);
-        }
-        let items: Vec<String> = (0..4).map(|lane| self.scalar(4 * group + lane, step)).collect();
-        format!("vec4({})", items.join(", "))
     }
 }
 
@@ -245,37 +178,24 @@ impl Reader {
 /// epilogue declares, and C at `output_binding`.
 pub(crate) fn matmul_wgsl(spec: &MatmulSpec, step: &str, epilogue: &Epilogue, output_binding: u32) -> String {
     let tile = spec.tile;
-    // Lanes hand round single rows, of which there is nothing to read across, unless there are four for each.
-    let across_rows =
-        tile.broadcast && spec.a.layout == Layout::Kept && !tile.rows.is_multiple_of(4 * SUBGROUP);
-    let a_operand = Operand { vec4: spec.a.vec4 && !across_rows, ..spec.a };
-    let a = Reader { name: 'a', operand: a_operand, items: tile.rows, broadcast: tile.broadcast };
-    let b = Reader { name: 'b', operand: spec.b, items: 4 * tile.column_vectors, broadcast: false };
     let mut text = String::from(step);
-    declare(&mut text, [a.operand, b.operand], spec, epilogue, output_binding);
+    let readers = direct::readers(spec);
+    let operands = match tile.body {
+        Body::Direct | Body::Broadcast => [readers[0].operand, readers[1].operand],
+        Body::Staged { .. } => [spec.a, spec.b],
+    };
+    declare(&mut text, operands, spec, epilogue, output_binding);
     if spec.former == Former::AddedByStep {
         text += &accumulated("c", "T");
     }
+    if let Body::Staged { depth } = tile.body {
+        staged::declare(&mut text, tile, depth);
+    }
     begin(&mut text, tile);
-    a.declare_lines(&mut text, "row0", "p.m");
-    b.declare_lines(&mut text, "col0", "p.n");
-    for row in 0..tile.rows {
-        for vector in 0..tile.column_vectors {
-            let continued = spec.former == Former::Continued;
-            let start = if continued { stored(spec, row, vector) } else { "vec4(0.0)".to_owned() };
-            let _ = writeln!(text, "    var sum{row}_{vector} = {start};");
-        }
-    }
-    if spec.former == Former::ContinuedByStep {
-        continue_by_step(&mut text, spec);
-    }
-    text += "    var k = 0u;\n    for (; k < (p.k & ~3u); k += 4u) {\n";
-    multiply(&mut text, tile, &a, &b, 4);
-    text += "    }\n";
-    if !a.spans_four() && !b.spans_four() {
-        text += "    for (; k < p.k; k++) {\n";
-        multiply(&mut text, tile, &a, &b, 1);
-        text += "    }\n";
+    begin_sums(&mut text, spec);
+    match tile.body {
+        Body::Direct | Body::Broadcast => direct::sum(&mut text, tile, readers),
+        Body::Staged { depth } => staged::sum(&mut text, spec, depth),
     }
     for row in 0..tile.rows {
         let _ = writeln!(text, "    if row0 + {row}u < p.m {{");
@@ -320,10 +240,15 @@ fn epilogue(value: T, row: u32, col: u32, index: u32) -> T {{
 
 /// The entry point up to the first row and column of the invocation's tile.
 ///
-/// Only whole subgroups return early: a lane past the last column must stay to hand round its row of A.
+/// Direct, only whole subgroups return early: a lane past the last column must stay to hand round its row of A. Staged,
+/// only whole workgroups do, whose memory all invocations fill.
 fn begin(text: &mut String, tile: Tile) {
     let [columns, rows] = tile.workgroup;
-    let lane = if tile.broadcast { ",\n    @builtin(subgroup_invocation_id) lane: u32" } else { "" };
+    let (lane, outside) = match tile.body {
+        Body::Direct => ("", " || row0 >= p.m"),
+        Body::Broadcast => (",\n    @builtin(subgroup_invocation_id) lane: u32", " || row0 >= p.m"),
+        Body::Staged { .. } => (",\n    @builtin(local_invocation_index) lane: u32", ""),
+    };
     let _ = write!(
         text,
         "
@@ -335,54 +260,74 @@ fn main(
     let place = group.x + group.y * p.fold;
     let tiles = p.tiles_m * p.tiles_n;
     let entry = place / tiles;
-    let row0 = ((place % tiles) / p.tiles_n * {rows}u + local.y) * {}u;
-    let col0 = (place % p.tiles_n * {columns}u + local.x) * {}u;
-    if entry >= p.batch || row0 >= p.m {{ return; }}
+    let first_row = (place % tiles) / p.tiles_n * {}u;
+    let first_col = place % p.tiles_n * {}u;
+    let row0 = first_row + local.y * {}u;
+    let col0 = first_col + local.x * {}u;
+    if entry >= p.batch{outside} {{ return; }}
     let index0 = entry * p.c_stride + p.first_row * p.ldc + p.first_column;
+    let k_end = select(p.k, p.last_k, entry + 1u == p.batch);
 ",
+        tile.workgroup_rows(),
+        tile.workgroup_columns(),
         tile.rows,
-        4 * tile.column_vectors,
+        tile.column_steps()[0],
     );
 }
 
+/// Starts the sums at zero or from what C holds; where that is the step's to say and it does not accumulate, C is not
+/// even read.
+fn begin_sums(text: &mut String, spec: &MatmulSpec) {
+    let places =
+        || (0..spec.tile.rows).flat_map(|row| (0..spec.tile.column_vectors).map(move |vector| (row, vector)));
+    for (row, vector) in places() {
+        let start = match spec.former {
+            Former::Continued => stored(spec, row, vector),
+            Former::Lost | Former::ContinuedByStep | Former::AddedByStep => "vec4(0.0)".to_owned(),
+        };
+        let _ = writeln!(text, "    var sum{row}_{vector} = {start};");
+    }
+    if spec.former == Former::ContinuedByStep {
+        *text += "    if step.accumulate != 0u {\n";
+        for (row, vector) in places() {
+            let _ = writeln!(text, "        sum{row}_{vector} = {};", stored(spec, row, vector));
+        }
+        *text += "    }\n";
+    }
+}
+
 /// Multiplies and adds `steps` positions of the summed axis, one after the other for every element of C: a CPU has not
-/// registers for all sums, so each is brought there once for all steps.
-fn multiply(text: &mut String, tile: Tile, a: &Reader, b: &Reader, steps: u32) {
-    a.read(text, steps);
-    b.read(text, steps);
+/// registers for all sums, so each is brought there once for all steps. `of_a` names the float of a row, `of_b` a group of
+/// four columns, at a step.
+fn multiply_add(
+    text: &mut String,
+    tile: Tile,
+    steps: u32,
+    of_a: impl Fn(u32, u32) -> String,
+    of_b: impl Fn(u32, u32) -> String,
+) {
     for vector in 0..tile.column_vectors {
         for step in 0..steps {
-            let _ = writeln!(text, "        let columns{vector}_{step} = {};", b.vector(vector, step));
+            let _ = writeln!(text, "        let columns{vector}_{step} = {};", of_b(vector, step));
         }
         for row in 0..tile.rows {
             for step in 0..steps {
-                let (sum, factor) = (format!("sum{row}_{vector}"), a.scalar(row, step));
+                let (sum, factor) = (format!("sum{row}_{vector}"), of_a(row, step));
                 let _ = writeln!(text, "        {sum} = fma(vec4({factor}), columns{vector}_{step}, {sum});");
             }
         }
     }
 }
 
-/// Starts the sums from what C holds where the step accumulates; where not, it is not even read.
-fn continue_by_step(text: &mut String, spec: &MatmulSpec) {
-    text.push_str("    if step.accumulate != 0u {\n");
-    for row in 0..spec.tile.rows {
-        for vector in 0..spec.tile.column_vectors {
-            let _ = writeln!(text, "        sum{row}_{vector} = {};", stored(spec, row, vector));
-        }
-    }
-    text.push_str("    }\n");
-}
-
 /// What C holds for a row and four columns; past an edge anything in C, for it is not stored.
 fn stored(spec: &MatmulSpec, row: u32, vector: u32) -> String {
+    let first = vector * spec.tile.column_steps()[1];
     let line = format!("p.c_offset + index0 + min(row0 + {row}u, p.m - 1u) * p.ldc");
     if spec.store_vec4 {
-        return format!("c[({line} + min(col0 + {}u, p.n - 4u)) >> 2u]", 4 * vector);
+        return format!("c[({line} + min(col0 + {first}u, p.n - 4u)) >> 2u]");
     }
-    let lanes: Vec<String> = (4 * vector..4 * vector + 4)
-        .map(|column| format!("c[{line} + min(col0 + {column}u, p.n - 1u)]"))
-        .collect();
+    let lanes: Vec<String> =
+        (first..first + 4).map(|column| format!("c[{line} + min(col0 + {column}u, p.n - 1u)]")).collect();
     format!("vec4({})", lanes.join(", "))
 }
 
@@ -391,7 +336,7 @@ fn store(text: &mut String, spec: &MatmulSpec, row: u32, vector: u32) {
     let (parts, shift): (&[&str], &str) =
         if spec.store_vec4 { (&[""], " >> 2u") } else { (&[".x", ".y", ".z", ".w"], "") };
     for (lane, part) in parts.iter().enumerate() {
-        let column = 4 * vector as usize + lane;
+        let column = vector * spec.tile.column_steps()[1] + lane as u32;
         let place = format!("(p.c_offset + index){shift}");
         let (open, close) = match spec.former {
             Former::AddedByStep => (format!("accumulated({place}, "), ")"),

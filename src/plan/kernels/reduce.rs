@@ -8,7 +8,7 @@
 use super::{FIRST_READ, combine_lanes, cooperative_entry, entry, output, prologue, store};
 use crate::graph::Var;
 use crate::graph::ops::ReduceKind;
-use crate::plan::expression::{Expression, IndexFact, Load, Scope, Width};
+use crate::plan::expression::{Expression, IndexFact, Load, Scope, Width, float_type};
 
 /// One dispatch of a reduction.
 pub(crate) struct ReduceKernel<'a> {
@@ -72,7 +72,11 @@ impl ReduceKernel<'_> {
             ));
         }
         source.push_str(&expression.declarations());
-        source.push_str(&output(first + expression.loads.len(), "T", self.accumulate));
+        // A product whose parts are joined here may be stored in 16 bits.
+        let half = self.epilogue.is_some_and(|(_, root)| self.scope.half.contains(&root));
+        let ty = float_type(half, width == Width::Four);
+        let result = if half { format!("{ty}({result})") } else { result };
+        source.push_str(&output(first + expression.loads.len(), ty, self.accumulate));
         source.push_str(&loop_text);
         let store_text = format!(
             "    {{\n        let line = i / columns;\n        let index = line * p.inner + column;\n\

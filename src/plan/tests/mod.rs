@@ -9,6 +9,7 @@ mod planning;
 mod products;
 mod recompute;
 mod samples;
+mod tilings;
 pub(crate) mod translation;
 
 use std::sync::OnceLock;

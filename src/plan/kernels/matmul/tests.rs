@@ -49,9 +49,16 @@ fn parse(spec: &MatmulSpec, epilogue: &Epilogue) -> naga::Module {
         .unwrap_or_else(|error| panic!("{spec:?}: {}", error.emit_to_string(&text)))
 }
 
+/// All tiles there are: an adapter that runs them is thought up.
+fn all_tiles() -> Vec<Tile> {
+    let profile =
+        Profile { subgroups: true, min_subgroup_size: 8, max_subgroup_size: 8, ..Profile::portable() };
+    tiles(&profile).collect()
+}
+
 #[test]
 fn every_variant_that_a_tile_gives_is_valid() {
-    for tile in [BROADCAST, BROADCAST_SMALL, BROADCAST_LONG, SOFTWARE, GPU_LARGE, GPU_SMALL] {
+    for tile in all_tiles() {
         for spec in specs(tile) {
             for epilogue in epilogues() {
                 let module = parse(&spec, &epilogue);
@@ -67,10 +74,24 @@ fn every_variant_that_a_tile_gives_is_valid() {
 
 #[test]
 fn only_broadcasting_tiles_take_subgroups() {
-    for (tile, valid) in [(BROADCAST, false), (SOFTWARE, true), (GPU_LARGE, true), (GPU_SMALL, true)] {
+    for tile in all_tiles() {
         let module = parse(&specs(tile)[0], &Epilogue::default());
         let verdict = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module);
-        assert_eq!(verdict.is_ok(), valid, "{tile:?}");
+        assert_eq!(verdict.is_ok(), tile.body != Body::Broadcast, "{tile:?}");
+    }
+}
+
+#[test]
+fn staged_tiles_take_no_more_workgroup_memory_than_is_promised_everywhere() {
+    let promised = wgpu::Limits::defaults().max_compute_workgroup_storage_size;
+    for tile in all_tiles() {
+        let module = parse(&specs(tile)[0], &Epilogue::default());
+        let mut layouter = naga::proc::Layouter::default();
+        layouter.update(module.to_ctx()).unwrap();
+        let shared = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
+        let bytes: u32 = shared.map(|(_, variable)| layouter[variable.ty].size).sum();
+        assert_eq!(bytes > 0, matches!(tile.body, Body::Staged { .. }), "{tile:?}");
+        assert!(bytes <= promised, "{tile:?}: {bytes}");
     }
 }
 
@@ -87,6 +108,7 @@ fn the_uniform_in_wgsl_lies_as_in_rust() {
     let offset = |name: &str| members.iter().find(|m| m.name.as_deref() == Some(name)).map(|m| m.offset);
     let rust = [
         ("lda", std::mem::offset_of!(MatmulParams, lda)),
+        ("last_k", std::mem::offset_of!(MatmulParams, last_k)),
         ("c_offset", std::mem::offset_of!(MatmulParams, c_offset)),
         ("first_column", std::mem::offset_of!(MatmulParams, first_column)),
         ("fold", std::mem::offset_of!(MatmulParams, fold)),
@@ -110,15 +132,43 @@ fn broadcasting_is_for_software_with_subgroups_of_exactly_eight() {
         (profile(AdapterClass::Software, false, 8, 8), SOFTWARE),
         (profile(AdapterClass::Software, true, 4, 8), SOFTWARE),
         (profile(AdapterClass::Software, true, 16, 16), SOFTWARE),
-        (profile(AdapterClass::Integrated, true, 8, 8), GPU_SMALL),
+        (profile(AdapterClass::Integrated, true, 8, 8), STAGED_32),
     ];
     for (profile, tile) in rows {
-        assert_eq!(tile_for(&profile, 128, 512, 784), tile, "{profile:?}");
+        assert_eq!(tiling_for(&profile, 128, 512, 784), Tiling { tile, parts: 1 }, "{profile:?}");
     }
-    let gpu = profile(AdapterClass::Discrete, true, 32, 32);
-    assert_eq!(tile_for(&gpu, 512, 512, 1), GPU_LARGE);
     let llvmpipe = profile(AdapterClass::Software, true, 8, 8);
-    let by_work =
-        [(128, 10, 512), (128, 512, 784), (1024, 512, 784)].map(|(m, n, k)| tile_for(&llvmpipe, m, n, k));
+    let by_work = [(128, 10, 512), (128, 512, 784), (1024, 512, 784)]
+        .map(|(m, n, k)| tiling_for(&llvmpipe, m, n, k).tile);
     assert_eq!(by_work, [BROADCAST_SMALL, BROADCAST, BROADCAST_LONG]);
+}
+
+#[test]
+fn tilings_of_gpus_fill_them_and_those_of_software_are_never_split() {
+    let of = |class, [m, n, k]: [usize; 3]| tiling_for(&Profile { class, ..Profile::portable() }, m, n, k);
+    let (discrete, integrated) = (AdapterClass::Discrete, AdapterClass::Integrated);
+    let rows = [
+        // Enough of the largest; of 64 × 64; a tile that would lie half beyond C.
+        (discrete, [2048, 2048, 64], STAGED_128, 1),
+        (discrete, [4096, 512, 784], STAGED_64, 1),
+        (discrete, [4096, 80, 784], STAGED_32, 1),
+        (integrated, [4096, 512, 784], STAGED_128, 1),
+        // Axes that fill no tile.
+        (discrete, [8, 512, 784], DIRECT_32, 1),
+        (discrete, [512, 512, 8], DIRECT_32, 1),
+        // Four workgroups of 256, and 16 parts of 64: no part is shorter than 512.
+        (discrete, [64, 64, 16384], STAGED_32, 32),
+        (integrated, [64, 64, 16384], STAGED_32, 16),
+        (discrete, [10, 512, 4096], DIRECT_32, 8),
+    ];
+    for (class, shape, tile, parts) in rows {
+        assert_eq!(of(class, shape), Tiling { tile, parts }, "{class:?} {shape:?}");
+        assert_eq!(of(AdapterClass::Software, shape).parts, 1, "{shape:?}");
+    }
+    // The sums of parts fit a binding.
+    let small = Profile { class: discrete, max_binding_size: 16 << 12, ..Profile::portable() };
+    assert_eq!(tiling_for(&small, 64, 64, 16384), Tiling { tile: STAGED_32, parts: 4 });
+    // Where workgroups have too little memory.
+    let bare = Profile { class: discrete, max_workgroup_memory: 0, ..Profile::portable() };
+    assert_eq!(tiling_for(&bare, 2048, 2048, 64).tile, DIRECT_32);
 }

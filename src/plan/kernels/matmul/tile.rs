@@ -1,8 +1,13 @@
-//! Which part of a product an invocation and a workgroup compute, by the kind of adapter and the work.
+//! Which part of a product an invocation and a workgroup compute, and how it is shared out, by the kind of adapter
+//! and the work.
+
+use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::gpu::{AdapterClass, Profile};
+use crate::plan::cost::filling_workgroups;
 
-/// The part of C that an invocation and a workgroup compute.
+/// The part of C that an invocation and a workgroup compute, and the way there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tile {
     /// Rows per invocation, a multiple of four.
@@ -11,56 +16,165 @@ pub(crate) struct Tile {
     pub(crate) column_vectors: u32,
     /// Invocations per workgroup along the columns (neighbouring invocations) and along the rows.
     pub(crate) workgroup: [u32; 2],
-    /// Every lane of a subgroup reads one of each [`SUBGROUP`] rows of A, the others get it by broadcast.
-    /// Takes a workgroup of [`SUBGROUP`] × 1 on an adapter whose subgroups have that size and no other, and
-    /// rows that are a multiple of it.
-    pub(crate) broadcast: bool,
+    pub(crate) body: Body,
 }
 
-/// The subgroup size that [`Tile::broadcast`] is made for: llvmpipe's, on vectors of 256 bits.
+/// How operands come to the registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Body {
+    /// Each invocation reads its own from the buffers.
+    Direct,
+    /// The same, but every lane of a subgroup reads one of each [`SUBGROUP`] rows of A, the others get it by
+    /// broadcast. Takes a workgroup of [`SUBGROUP`] × 1 on an adapter whose subgroups have that size and no other, and
+    /// rows that are a multiple of it.
+    Broadcast,
+    /// A workgroup brings `depth` positions of the summed axis at a time into its memory. Takes a depth of 8, 16 or 32
+    /// and at least 32 rows and columns a workgroup.
+    Staged { depth: u32 },
+}
+
+/// The subgroup size that [`Body::Broadcast`] is made for: llvmpipe's, on vectors of 256 bits.
 pub(super) const SUBGROUP: u32 = 8;
+
+const fn broadcast(rows: u32) -> Tile {
+    Tile { rows, column_vectors: 1, workgroup: [SUBGROUP, 1], body: Body::Broadcast }
+}
+
+const fn staged(rows: u32, column_vectors: u32, workgroup: [u32; 2]) -> Tile {
+    Tile { rows, column_vectors, workgroup, body: Body::Staged { depth: 16 } }
+}
 
 /// For llvmpipe, where a read costs as much as many multiplications because each lane is read by itself, and
 /// a broadcast next to nothing: about 2.5 times the speed of 8 × 4 without.
-pub(super) const BROADCAST: Tile =
-    Tile { rows: 16, column_vectors: 1, workgroup: [SUBGROUP, 1], broadcast: true };
+pub(super) const BROADCAST: Tile = broadcast(16);
 
 /// For products whose time does not matter beside that of compiling a kernel for them.
-pub(super) const BROADCAST_SMALL: Tile =
-    Tile { rows: 8, column_vectors: 1, workgroup: [SUBGROUP, 1], broadcast: true };
+pub(super) const BROADCAST_SMALL: Tile = broadcast(8);
 
 /// For products that repay within some ten steps that it takes the driver twice as long to compile (0.3 s): faster by a
 /// third.
-pub(super) const BROADCAST_LONG: Tile =
-    Tile { rows: 32, column_vectors: 1, workgroup: [SUBGROUP, 1], broadcast: true };
+pub(super) const BROADCAST_LONG: Tile = broadcast(32);
 
 /// Multiply-adds of a product up to which it is small, and from which it is long.
 const SMALL: usize = 1 << 20;
 const LONG: usize = 1 << 27;
 
 /// For other software adapters: about 1.4 times the speed of 8 × 4, which compiles in 0.12 s against 0.2 s.
-pub(super) const SOFTWARE: Tile = Tile { rows: 8, column_vectors: 2, workgroup: [8, 1], broadcast: false };
+pub(super) const SOFTWARE: Tile = Tile { rows: 8, column_vectors: 2, workgroup: [8, 1], body: Body::Direct };
 
 /// For GPUs, not measured: 64 × 64 elements a workgroup, which shares its reads through the L1 cache.
-pub(super) const GPU_LARGE: Tile = Tile { rows: 4, column_vectors: 1, workgroup: [16, 16], broadcast: false };
+pub(super) const DIRECT_64: Tile =
+    Tile { rows: 4, column_vectors: 1, workgroup: [16, 16], body: Body::Direct };
 
-/// For GPUs where C has too few large tiles to occupy one: 32 × 32 elements a workgroup.
-pub(super) const GPU_SMALL: Tile = Tile { rows: 4, column_vectors: 1, workgroup: [8, 8], broadcast: false };
+/// For GPUs, not measured: 32 × 32 elements a workgroup. An invocation beyond C costs nothing, so this is the tile of
+/// narrow products too.
+pub(super) const DIRECT_32: Tile = Tile { rows: 4, column_vectors: 1, workgroup: [8, 8], body: Body::Direct };
 
-/// Elements of C from which on [`GPU_LARGE`] gives at least 64 workgroups.
-const LARGE: usize = 64 * 64 * 64;
+/// For GPUs, not measured: 128 × 128 elements a workgroup, which read each operand 128 times less often than they
+/// multiply it, and take all of the 16 KiB of workgroup memory that WebGPU promises.
+pub(super) const STAGED_128: Tile = staged(8, 2, [16, 16]);
 
-/// The tile for an adapter and an m × n block of C.
-pub(crate) fn tile_for(profile: &Profile, m: usize, n: usize, k: usize) -> Tile {
-    let subgroups_fit =
-        profile.subgroups && profile.min_subgroup_size == SUBGROUP && profile.max_subgroup_size == SUBGROUP;
-    match profile.class {
-        AdapterClass::Software if subgroups_fit && m * n * k <= SMALL => BROADCAST_SMALL,
-        AdapterClass::Software if subgroups_fit && m * n * k >= LONG => BROADCAST_LONG,
-        AdapterClass::Software if subgroups_fit => BROADCAST,
-        AdapterClass::Software => SOFTWARE,
-        _ if m * n >= LARGE => GPU_LARGE,
-        _ => GPU_SMALL,
+/// For GPUs, not measured: 64 × 64 elements a workgroup, few enough registers that many workgroups are in flight.
+pub(super) const STAGED_64: Tile = staged(4, 1, [16, 16]);
+
+/// For GPUs, not measured: the same elements by a quarter of the invocations, which read workgroup memory half as much.
+pub(super) const STAGED_64_WIDE: Tile = staged(8, 2, [8, 8]);
+
+/// For GPUs, not measured: 32 × 32 elements a workgroup, for small C.
+pub(super) const STAGED_32: Tile = staged(4, 1, [8, 8]);
+
+const TILES: [Tile; 10] = [
+    BROADCAST_SMALL,
+    BROADCAST,
+    BROADCAST_LONG,
+    SOFTWARE,
+    DIRECT_32,
+    DIRECT_64,
+    STAGED_32,
+    STAGED_64,
+    STAGED_64_WIDE,
+    STAGED_128,
+];
+
+/// An axis shorter than this fills no staged tile.
+const NARROW: usize = 16;
+
+/// Positions of the summed axis below which another part of it does not repay its sums' way through memory. Not measured.
+const SHORTEST_PART: usize = 512;
+
+/// How a product is shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tiling {
+    pub(crate) tile: Tile,
+    /// Parts of the summed axis that are summed side by side, and their sums by a dispatch of their own (split-K), at
+    /// most. Only whole matrices without a batch are split.
+    pub(crate) parts: usize,
+}
+
+/// What a tiling may be chosen for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ProductShape {
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    /// Whether A and B are read transposed.
+    pub(crate) transposed: [bool; 2],
+}
+
+/// Tilings that are chosen for products of these very shapes, over those of [`tiling_for`].
+pub(crate) type Tilings = BTreeMap<ProductShape, Tiling>;
+
+/// All tiles that run on an adapter.
+pub(crate) fn tiles(profile: &Profile) -> impl Iterator<Item = Tile> {
+    TILES.into_iter().filter(|tile| tile.runs_on(profile))
+}
+
+/// The tiling for an adapter and an m × n block of C.
+pub(crate) fn tiling_for(profile: &Profile, m: usize, n: usize, k: usize) -> Tiling {
+    if profile.class == AdapterClass::Software {
+        return Tiling { tile: software_tile(profile, m * n * k), parts: 1 };
+    }
+    let filling = filling_workgroups(profile.class);
+    let tile = gpu_tile(profile, [m, n, k], filling);
+    // Enough parts to fill the adapter, none short, and as many as a binding holds the sums of.
+    let wanted = filling / tile.workgroups(m, n).max(1);
+    let fitting = profile.max_binding_size as usize / (4 * m * n).max(1);
+    Tiling { tile, parts: wanted.min(k / SHORTEST_PART).min(fitting).max(1) }
+}
+
+fn software_tile(profile: &Profile, multiply_adds: usize) -> Tile {
+    match BROADCAST.runs_on(profile) {
+        true if multiply_adds <= SMALL => BROADCAST_SMALL,
+        true if multiply_adds >= LONG => BROADCAST_LONG,
+        true => BROADCAST,
+        false => SOFTWARE,
+    }
+}
+
+/// The largest tile of which C has enough to fill the adapter and which it fills, else the smallest.
+fn gpu_tile(profile: &Profile, [m, n, k]: [usize; 3], filling: usize) -> Tile {
+    if m.min(n).min(k) < NARROW || !STAGED_32.runs_on(profile) {
+        return DIRECT_32;
+    }
+    let suits = |tile: &Tile| {
+        let workgroups = tile.workgroups(m, n);
+        let computed = workgroups * tile.workgroup_rows() as usize * tile.workgroup_columns() as usize;
+        // A fifth of the work may fall beyond C.
+        tile.runs_on(profile) && workgroups >= filling && 4 * computed <= 5 * m * n
+    };
+    [STAGED_128, STAGED_64].into_iter().find(suits).unwrap_or(STAGED_32)
+}
+
+/// The elements of a workgroup and of an invocation.
+impl fmt::Display for Tile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = match self.body {
+            Body::Direct => "direct",
+            Body::Broadcast => "broadcast",
+            Body::Staged { .. } => "staged",
+        };
+        let (rows, columns) = (self.workgroup_rows(), self.workgroup_columns());
+        write!(f, "{body} {rows}x{columns}/{}x{}", self.rows, 4 * self.column_vectors)
     }
 }
 
@@ -73,5 +187,42 @@ impl Tile {
     /// Columns of C that a workgroup computes.
     pub(crate) fn workgroup_columns(&self) -> u32 {
         4 * self.column_vectors * self.workgroup[0]
+    }
+
+    pub(super) fn invocations(&self) -> u32 {
+        self.workgroup[0] * self.workgroup[1]
+    }
+
+    /// Workgroups that an m × n block of C takes.
+    pub(crate) fn workgroups(&self, m: usize, n: usize) -> usize {
+        m.div_ceil(self.workgroup_rows() as usize) * n.div_ceil(self.workgroup_columns() as usize)
+    }
+
+    /// Columns from one invocation's first to its neighbour's, and from one group of four that an invocation computes to
+    /// its next. Staged, neighbours take neighbouring groups: were a group of each two theirs, the reads of eight lanes
+    /// would meet in half of the banks of workgroup memory.
+    pub(super) fn column_steps(&self) -> [u32; 2] {
+        match self.body {
+            Body::Direct | Body::Broadcast => [4 * self.column_vectors, 4],
+            Body::Staged { .. } => [4, 4 * self.workgroup[0]],
+        }
+    }
+
+    /// Bytes of workgroup memory.
+    fn workgroup_memory(&self) -> u32 {
+        match self.body {
+            Body::Direct | Body::Broadcast => 0,
+            Body::Staged { depth } => 4 * depth * (self.workgroup_rows() + self.workgroup_columns()),
+        }
+    }
+
+    fn runs_on(&self, profile: &Profile) -> bool {
+        let lanes_fit = self.body != Body::Broadcast
+            || profile.subgroups
+                && profile.min_subgroup_size == SUBGROUP
+                && profile.max_subgroup_size == SUBGROUP;
+        lanes_fit
+            && self.invocations() <= profile.max_workgroup_invocations
+            && self.workgroup_memory() <= profile.max_workgroup_memory
     }
 }

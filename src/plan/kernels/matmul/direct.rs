@@ -1,0 +1,134 @@
+//! The direct body: each invocation reads both operands as they lie in their buffers. Where it can, every lane of a
+//! subgroup reads other rows of A, and hands them round.
+
+use std::fmt::Write;
+
+use super::tile::{Body, SUBGROUP, Tile};
+use super::{COMPONENTS, Layout, MatmulSpec, Operand, multiply_add};
+
+/// One operand as the generated text names it. A line is what one index of the kept axis is read along, or
+/// four adjacent ones where vectors lie along that axis.
+pub(super) struct Reader {
+    /// `a` or `b`, the prefix of every name.
+    name: char,
+    pub(super) operand: Operand,
+    /// Rows of A or columns of B that an invocation multiplies.
+    items: u32,
+    /// Each lane reads its own item of every [`SUBGROUP`], for all.
+    broadcast: bool,
+}
+
+/// Both operands as the tile reads them.
+pub(super) fn readers(spec: &MatmulSpec) -> [Reader; 2] {
+    let Tile { rows, column_vectors, body, .. } = spec.tile;
+    let broadcast = body == Body::Broadcast;
+    // Lanes hand round single rows, of which there is nothing to read across, unless there are four for each.
+    let across_rows = broadcast && spec.a.layout == Layout::Kept && !rows.is_multiple_of(4 * SUBGROUP);
+    let a_operand = Operand { vec4: spec.a.vec4 && !across_rows, ..spec.a };
+    [
+        Reader { name: 'a', operand: a_operand, items: rows, broadcast },
+        Reader { name: 'b', operand: spec.b, items: 4 * column_vectors, broadcast: false },
+    ]
+}
+
+/// The loop over the summed axis.
+pub(super) fn sum(text: &mut String, tile: Tile, [a, b]: [Reader; 2]) {
+    a.declare_lines(text, "row0", "p.m");
+    b.declare_lines(text, "col0", "p.n");
+    *text += "    var k = 0u;\n    for (; k < (k_end & ~3u); k += 4u) {\n";
+    multiply(text, tile, &a, &b, 4);
+    *text += "    }\n";
+    if !a.spans_four() && !b.spans_four() {
+        *text += "    for (; k < k_end; k++) {\n";
+        multiply(text, tile, &a, &b, 1);
+        *text += "    }\n";
+    }
+}
+
+fn multiply(text: &mut String, tile: Tile, a: &Reader, b: &Reader, steps: u32) {
+    a.read(text, steps);
+    b.read(text, steps);
+    multiply_add(text, tile, steps, |row, step| a.scalar(row, step), |vector, step| b.vector(vector, step));
+}
+
+impl Reader {
+    /// Vectors along the kept axis.
+    fn grouped(&self) -> bool {
+        self.operand.vec4 && self.operand.layout == Layout::Kept
+    }
+
+    /// Vectors along the summed axis, whose length is then a multiple of four.
+    fn spans_four(&self) -> bool {
+        self.operand.vec4 && self.operand.layout == Layout::Summed
+    }
+
+    fn lines(&self) -> u32 {
+        match (self.broadcast, self.grouped()) {
+            (true, true) => self.items / (4 * SUBGROUP),
+            (true, false) => self.items / SUBGROUP,
+            (false, true) => self.items / 4,
+            (false, false) => self.items,
+        }
+    }
+
+    /// Where each line begins, in units of the array; past the edge `limit` the last line is repeated.
+    fn declare_lines(&self, text: &mut String, first: &str, limit: &str) {
+        let (name, operand) = (self.name, self.operand);
+        operand.declare_start(text, name);
+        let (lane, stride) = if self.broadcast { (" + lane", SUBGROUP) } else { ("", 1) };
+        let first = if self.grouped() { format!("({first} >> 2u)") } else { first.to_owned() };
+        for line in 0..self.lines() {
+            let place = operand.line(name, &format!("{first}{lane} + {}u", stride * line), limit);
+            let _ = writeln!(text, "    let {name}_line{line} = {place};");
+        }
+    }
+
+    /// Reads what the next `steps` positions of the summed axis take, from the position `k` on.
+    fn read(&self, text: &mut String, steps: u32) {
+        let name = self.name;
+        let reads = if self.spans_four() { 1 } else { steps };
+        for step in 0..reads {
+            let along = self.operand.along(name, &format!("k + {step}u"));
+            for line in 0..self.lines() {
+                let value = self.operand.value(name, &format!("{name}_line{line} + {along}"));
+                let _ = writeln!(text, "        let {name}{line}_{step} = {value};");
+            }
+            for item in 0..if self.broadcast { self.items } else { 0 } {
+                // A lane holds one row of each line, or four neighbours.
+                let (line, lane, part) = match self.grouped() {
+                    true => {
+                        let part = COMPONENTS[item as usize % 4];
+                        (item / (4 * SUBGROUP), item / 4 % SUBGROUP, format!(".{part}"))
+                    }
+                    false => (item / SUBGROUP, item % SUBGROUP, String::new()),
+                };
+                let _ = writeln!(
+                    text,
+                    "        let {name}_of{item}_{step} = subgroupBroadcast({name}{line}_{step}{part}, {lane}u);"
+                );
+            }
+        }
+    }
+
+    /// The float of row or column `item`, `step` positions after `k`.
+    fn scalar(&self, item: u32, step: u32) -> String {
+        let name = self.name;
+        let whole = if self.broadcast { format!("{name}_of{item}") } else { format!("{name}{item}") };
+        if self.spans_four() {
+            format!("{whole}_0.{}", COMPONENTS[step as usize])
+        } else if self.grouped() && !self.broadcast {
+            format!("{name}{}_{step}.{}", item / 4, COMPONENTS[item as usize % 4])
+        } else {
+            format!("{whole}_{step}")
+        }
+    }
+
+    /// Items `4 * group` to `4 * group + 3` as a vector.
+    fn vector(&self, group: u32, step: u32) -> String {
+        if self.grouped() {
+            return format!("{}{group}_{step}", self.name);
+        }
+        let items: Vec<String> = (0..4).map(|lane| self.scalar(4 * group + lane, step)).collect();
+        format!("vec4({})", items.join(", "))
+    }
+}
