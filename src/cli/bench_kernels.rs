@@ -56,7 +56,7 @@ pub(super) fn kernels(arguments: &BenchKernelsArguments, global: &Global, output
         1e-9 * ceilings.bytes_per_second
     ))?;
     output.result(&format!(
-        "{:22} {:18} {:>11} {:>9} {:>8} {:>11} {:>12}",
+        "{:26} {:18} {:>11} {:>9} {:>8} {:>11} {:>12}",
         "kernel", "shape", "ms", "GFLOP/s", "GB/s", "of ceiling", "compiled, ms"
     ))?;
     for case in &cases {
@@ -203,7 +203,7 @@ fn tell(line: &Line, output: &Output) -> Ended {
     output.event("kernel", &event)?;
     let shape: Vec<String> = line.shape.iter().map(usize::to_string).collect();
     output.result(&format!(
-        "{:22} {:18} {:11.3} {:>9} {rate:8.1} {:9.0} % {:>12}",
+        "{:26} {:18} {:11.3} {:>9} {rate:8.1} {:9.0} % {:>12}",
         line.kernel,
         shape.join(" "),
         1e3 * line.seconds,

@@ -194,9 +194,16 @@ fn planned_bytes_are_the_bytes_that_are_allocated() {
         max_binding_size: Some(max_binding_size),
         ..LimitOverrides::default()
     };
-    for overrides in [LimitOverrides::default(), lowered(16 << 10)] {
+    let rows = [
+        (LimitOverrides::default(), AdapterClass::Software),
+        (lowered(16 << 10), AdapterClass::Software),
+        (LimitOverrides::default(), AdapterClass::Discrete),
+    ];
+    for (overrides, class) in rows {
         let widths = [8, 70, 300, 10];
         let mut programs = vec![(mlp(&widths).unwrap(), 13), (mlp(&widths).unwrap(), 1)];
+        // Enough rows that a GPU gets the weights' gradients in parts.
+        programs.push((mlp(&[8, 40, 10]).unwrap(), 1030));
         // Nothing but gradients, and nothing at all of θ.
         let mut gradients = mlp(&widths).unwrap();
         gradients.outputs.retain(|(_, destination)| matches!(destination, Destination::Gradient(_)));
@@ -207,7 +214,8 @@ fn planned_bytes_are_the_bytes_that_are_allocated() {
         programs.push((results_program(&graph, &[y]), 7));
         for (program, batch) in programs {
             let gpu = lowered_gpu(overrides.clone());
-            let loaded = Loaded::new(&gpu, &Kernels::new(&gpu), gpu.profile(), &program, batch);
+            let profile = Profile { class, ..gpu.profile().clone() };
+            let loaded = Loaded::new(&gpu, &Kernels::new(&gpu), &profile, &program, batch);
             let planned = Needs::of(&[&loaded.plan]).bytes();
             let mut allocated = gpu.account();
             // Through these the uniforms came; a run counts them as its staging.
