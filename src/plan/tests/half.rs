@@ -2,10 +2,12 @@
 //! gradients of a network, and what the planner keeps in 32 bits.
 
 use super::fusion::{mlp, mlp_step};
+use super::tilings::smallest_staged;
 use super::{Loaded, gpu, random, relative_error};
 use crate::gpu::{Kernels, Profile};
 use crate::graph::reference::{StepContext, philox_uniform};
 use crate::graph::{Graph, Var};
+use crate::plan::kernels::matmul::{ProductShape, Tiling, Tilings, tiling_for};
 use crate::plan::{Blueprint, Destination, Gradients, Home, Plan, Precision, Program};
 
 /// Half the distance of neighbouring numbers of 16 bits (10 bits behind the first), relative to them.
@@ -72,7 +74,19 @@ fn products_with_half_operands_and_results_are_those_of_f64() {
         let shape = [length(0), length(1), length(2)];
         // All 32 combinations come with aligned shapes and with others.
         let Product { program, step, wanted } = product(number / 8, shape);
-        let loaded = Loaded::of(gpu(), &kernels, plan(&program, Precision::F16, 1));
+        let blueprint = Blueprint::new(&program, gpu().profile(), Gradients::Overwrite, Precision::F16);
+        let [m, n, k] = shape;
+        let transposed = [0, 1].map(|place| number / 8 >> place & 1 == 1);
+        let shape = ProductShape { m, n, k, transposed };
+        let tiling = match number % 8 {
+            // Aligned and not, through workgroup memory, and summed in parts.
+            1 | 7 => Tiling { tile: smallest_staged(), parts: 2 },
+            6 => Tiling { parts: 3, ..tiling_for(gpu().profile(), m, n, k) },
+            _ => tiling_for(gpu().profile(), m, n, k),
+        };
+        let blueprint = blueprint.unwrap().with_tilings(Tilings::from([(shape, tiling)]));
+        let loaded = Loaded::of(gpu(), &kernels, blueprint.plan(1).unwrap());
+        loaded.fill(0xFF);
         loaded.step(&step);
         let found = relative_error(&loaded.values(&program)[0], &wanted);
         // Operands are exact and sums are f32, as in f32 itself; a half result is rounded once.

@@ -9,7 +9,7 @@ use crate::gpu::{AdapterClass, Gpu, Kernels, LimitOverrides, Profile};
 use crate::graph::reference::StepContext;
 use crate::graph::{Graph, Initial};
 use crate::plan::kernels::matmul::{Body, ProductShape, Tile, Tiling, Tilings, tiles, tiling_for};
-use crate::plan::{Blueprint, Gradients, Plan};
+use crate::plan::{Blueprint, Gradients, Plan, Precision};
 
 /// Sums of up to 2,100 products in f32: roundings go both ways, about the root of that times 6e-8, and some room.
 const TOLERANCE: f64 = 5e-6;
@@ -24,7 +24,7 @@ fn bytes(kernels: &Kernels, product: &RandomProduct, tile: Option<Tile>) -> Vec<
 }
 
 /// The smallest tile through workgroup memory, whose kernels compile fastest.
-fn smallest_staged() -> Tile {
+pub(super) fn smallest_staged() -> Tile {
     let staged = tiles(gpu().profile()).filter(|tile| matches!(tile.body, Body::Staged { .. }));
     staged.min_by_key(Tile::workgroup_rows).unwrap()
 }
@@ -128,7 +128,8 @@ fn sums_that_go_on_over_cut_parameters_do_so_through_workgroup_memory() {
     let mut step = StepContext { theta: vec![random(1, 300 * 70, -1.0, 1.0)], ..StepContext::default() };
     step.inputs.insert("rows".to_owned(), random(2, 5 * 300, -1.0, 1.0));
     let run = |gpu: &Gpu, tilings: Tilings| {
-        let blueprint = Blueprint::new(&program, gpu.profile(), Gradients::Overwrite).unwrap();
+        let blueprint =
+            Blueprint::new(&program, gpu.profile(), Gradients::Overwrite, Precision::F32).unwrap();
         let plan = blueprint.with_tilings(tilings).plan(1).unwrap();
         let loaded = Loaded::of(gpu, &Kernels::new(gpu), plan);
         loaded.fill(0xFF);
