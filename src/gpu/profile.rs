@@ -60,6 +60,8 @@ pub struct Profile {
     pub subgroups: bool,
     /// Timestamps at the borders of a compute pass.
     pub timestamps: bool,
+    /// Matrix units that multiply 16 × 16 numbers of 16 bits and sum them in 32, by subgroups of 32.
+    pub matrix_units: bool,
 }
 
 impl Profile {
@@ -84,6 +86,7 @@ impl Profile {
             f16: features.contains(Features::SHADER_F16),
             subgroups: features.contains(Features::SUBGROUP),
             timestamps: features.contains(Features::TIMESTAMP_QUERY),
+            matrix_units: features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
         }
     }
 
@@ -120,6 +123,7 @@ impl Profile {
             f16: true,
             subgroups: true,
             timestamps: true,
+            matrix_units: false,
         }
     }
 }

@@ -138,7 +138,8 @@ fn half_matmul(
 fn tiled(tile: Tile, side: usize) -> Result<KernelCase> {
     let [_, layout @ (_, transpose_a, transpose_b), ..] = LAYOUTS;
     let case = matmul(layout, [side; 3])?;
-    let shape = ProductShape { m: side, n: side, k: side, transposed: [transpose_a, transpose_b] };
+    let shape =
+        ProductShape { m: side, n: side, k: side, transposed: [transpose_a, transpose_b], half: [false; 2] };
     let tilings = Tilings::from([(shape, Tiling { tile, parts: 1 })]);
     Ok(KernelCase { kernel: format!("tile {tile}"), tilings, ..case })
 }

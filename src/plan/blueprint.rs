@@ -119,6 +119,7 @@ impl Blueprint {
             theta: self.theta.clone(),
             arena_slots: Vec::new(),
             arenas: Vec::new(),
+            products: BTreeSet::new(),
         };
         let Blueprint { graph, stored, half, gradients, .. } = self;
         let scope = Scope { graph, batch, stored, half, precision: self.precision, gradients: *gradients };

@@ -6,7 +6,7 @@ use super::expression::{Expression, Load, Scope, Width};
 use super::fuse::{Group, storage};
 use super::kernels::matmul::{Epilogue, MatmulSpec, Tilings};
 use super::kernels::reduce::ReduceKernel;
-use super::kernels::{FIRST_READ, WORKGROUP, map, rows, scatter};
+use super::kernels::{FIRST_READ, WORKGROUP, map, rows, scatter, with_extensions};
 use super::{Binding, Dispatch, Gradients, Home, InputSlot, KernelText, Plan, Precision, Tensor};
 use crate::gpu::{AdapterClass, Profile, format_bytes};
 use crate::graph::ops::{Lowering, Reduce, ReduceKind, RowKind, Source};
@@ -352,7 +352,7 @@ impl<'a> Lowerer<'a> {
 
     /// The kernel of this text: one, however often it is launched.
     pub fn kernel(&mut self, label: &str, wgsl: String, reads: usize) -> usize {
-        let wgsl = if wgsl.contains("f16") { format!("enable f16;\n{wgsl}") } else { wgsl };
+        let wgsl = with_extensions(wgsl);
         let kernels = &mut self.plan.kernels;
         kernels.iter().position(|kernel| kernel.wgsl == wgsl).unwrap_or_else(|| {
             kernels.push(KernelText { label: label.to_owned(), wgsl, reads });

@@ -160,9 +160,14 @@ impl Lowerer<'_> {
     }
 
     /// What is chosen for a block of a product, or else what suits the adapter.
-    fn tiling(&self, product: &Product, [m, n, k]: [usize; 3]) -> Tiling {
-        let shape = ProductShape { m, n, k, transposed: product.transposed };
-        self.tilings.get(&shape).copied().unwrap_or_else(|| tiling_for(self.profile, m, n, k))
+    fn tiling(&mut self, product: &Product, [m, n, k]: [usize; 3]) -> Tiling {
+        let half = [product.a.half, product.b.half];
+        let shape = ProductShape { m, n, k, transposed: product.transposed, half };
+        self.plan.products.insert(shape);
+        let chosen = self.tilings.get(&shape).copied();
+        // Matrix units take nothing but 16 bits.
+        let chosen = chosen.filter(|tiling| !tiling.tile.on_units() || half == [true, true]);
+        chosen.unwrap_or_else(|| tiling_for(self.profile, m, n, k))
     }
 
     /// The blocks of one axis: the pieces of the matrix that is cut along it, or the whole.

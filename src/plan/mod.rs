@@ -133,6 +133,8 @@ pub(crate) struct Plan {
     pub arena_slots: Vec<Option<arena::Slot>>,
     /// Bytes of each arena.
     pub arenas: Vec<u64>,
+    /// The products in it.
+    pub products: BTreeSet<ProductShape>,
 }
 
 impl Plan {

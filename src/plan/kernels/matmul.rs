@@ -1,7 +1,7 @@
 //! The matmul kernel family: C[batch, m, n] = Σₖ A[batch, m, k] · B[batch, k, n] in f32, as WGSL text.
 //!
 //! Each invocation keeps a tile of C in registers. How the operands come there is the body's: `direct` from the
-//! buffers, `staged` through workgroup memory. Every element of C is one sum in the order of k, each product added by one
+//! buffers, `staged` through workgroup memory, `units` so to matrix units. Every element of C is one sum in the order of k, each product added by one
 //! fma, so its bits do not depend on the body or the tile. Shapes and strides come from a uniform, so that layers share
 //! pipelines; what is specialised is how the operands lie, whether they can be read four floats at a time, the tile, and
 //! the epilogue that fusion hangs on.
@@ -14,6 +14,7 @@ use crate::plan::expression::float_type;
 mod direct;
 mod staged;
 mod tile;
+mod units;
 
 #[cfg(test)]
 mod tests;
@@ -182,23 +183,26 @@ pub(crate) fn matmul_wgsl(spec: &MatmulSpec, step: &str, epilogue: &Epilogue, ou
     let readers = direct::readers(spec);
     let operands = match tile.body {
         Body::Direct | Body::Broadcast => [readers[0].operand, readers[1].operand],
-        Body::Staged { .. } => [spec.a, spec.b],
+        Body::Staged { .. } | Body::Units { .. } => [spec.a, spec.b],
     };
     declare(&mut text, operands, spec, epilogue, output_binding);
     if spec.former == Former::AddedByStep {
         text += &accumulated("c", "T");
     }
-    if let Body::Staged { depth } = tile.body {
-        staged::declare(&mut text, tile, depth);
+    match tile.body {
+        Body::Direct | Body::Broadcast => {}
+        Body::Staged { depth } => staged::declare(&mut text, tile, depth),
+        Body::Units { depth } => units::declare(&mut text, tile, depth),
     }
     begin(&mut text, tile);
     begin_sums(&mut text, spec);
     match tile.body {
         Body::Direct | Body::Broadcast => direct::sum(&mut text, tile, readers),
         Body::Staged { depth } => staged::sum(&mut text, spec, depth),
+        Body::Units { depth } => units::sum(&mut text, spec, depth),
     }
     for row in 0..tile.rows {
-        let _ = writeln!(text, "    if row0 + {row}u < p.m {{");
+        let _ = writeln!(text, "    if row0 + {}u < p.m {{", tile.row_offset(row));
         for vector in 0..tile.column_vectors {
             store(&mut text, spec, row, vector);
         }
@@ -220,10 +224,10 @@ fn declare(
     let _ = write!(
         text,
         "{PARAMS}alias T = {};
-alias C = {};
+alias Stored = {};
 @group(0) @binding(2) var<storage, read> a: array<{}>;
 @group(0) @binding(3) var<storage, read> b: array<{}>;
-@group(0) @binding({output_binding}) var<storage, read_write> c: array<C>;
+@group(0) @binding({output_binding}) var<storage, read_write> c: array<Stored>;
 {}
 fn epilogue(value: T, row: u32, col: u32, index: u32) -> T {{
 {}    return {expression};
@@ -247,8 +251,9 @@ fn begin(text: &mut String, tile: Tile) {
     let (lane, outside) = match tile.body {
         Body::Direct => ("", " || row0 >= p.m"),
         Body::Broadcast => (",\n    @builtin(subgroup_invocation_id) lane: u32", " || row0 >= p.m"),
-        Body::Staged { .. } => (",\n    @builtin(local_invocation_index) lane: u32", ""),
+        Body::Staged { .. } | Body::Units { .. } => (",\n    @builtin(local_invocation_index) lane: u32", ""),
     };
+    let [row0, col0] = tile.first_place();
     let _ = write!(
         text,
         "
@@ -262,16 +267,14 @@ fn main(
     let entry = place / tiles;
     let first_row = (place % tiles) / p.tiles_n * {}u;
     let first_col = place % p.tiles_n * {}u;
-    let row0 = first_row + local.y * {}u;
-    let col0 = first_col + local.x * {}u;
+    let row0 = first_row + {row0};
+    let col0 = first_col + {col0};
     if entry >= p.batch{outside} {{ return; }}
     let index0 = entry * p.c_stride + p.first_row * p.ldc + p.first_column;
     let k_end = select(p.k, p.last_k, entry + 1u == p.batch);
 ",
         tile.workgroup_rows(),
         tile.workgroup_columns(),
-        tile.rows,
-        tile.column_steps()[0],
     );
 }
 
@@ -321,7 +324,8 @@ fn multiply_add(
 
 /// What C holds for a row and four columns; past an edge anything in C, for it is not stored.
 fn stored(spec: &MatmulSpec, row: u32, vector: u32) -> String {
-    let first = vector * spec.tile.column_steps()[1];
+    let first = spec.tile.column_offset(vector);
+    let row = spec.tile.row_offset(row);
     let line = format!("p.c_offset + index0 + min(row0 + {row}u, p.m - 1u) * p.ldc");
     if spec.store_vec4 {
         return format!("c[({line} + min(col0 + {first}u, p.n - 4u)) >> 2u]");
@@ -336,19 +340,20 @@ fn store(text: &mut String, spec: &MatmulSpec, row: u32, vector: u32) {
     let (parts, shift): (&[&str], &str) =
         if spec.store_vec4 { (&[""], " >> 2u") } else { (&[".x", ".y", ".z", ".w"], "") };
     for (lane, part) in parts.iter().enumerate() {
-        let column = vector * spec.tile.column_steps()[1] + lane as u32;
+        let column = spec.tile.column_offset(vector) + lane as u32;
+        let down = spec.tile.row_offset(row);
         let place = format!("(p.c_offset + index){shift}");
         let (open, close) = match spec.former {
             Former::AddedByStep => (format!("accumulated({place}, "), ")"),
-            Former::Lost if spec.store_half => ("C(".to_owned(), ")"),
+            Former::Lost if spec.store_half => ("Stored(".to_owned(), ")"),
             Former::Lost | Former::Continued | Former::ContinuedByStep => (String::new(), ""),
         };
         let _ = writeln!(
             text,
             "        if col0 + {column}u < p.n {{
-            let index = index0 + (row0 + {row}u) * p.ldc + col0 + {column}u;
+            let index = index0 + (row0 + {down}u) * p.ldc + col0 + {column}u;
             c[{place}] = {open}epilogue(
-                sum{row}_{vector}{part}, p.first_row + row0 + {row}u, p.first_column + col0 + {column}u, index){close};
+                sum{row}_{vector}{part}, p.first_row + row0 + {down}u, p.first_column + col0 + {column}u, index){close};
         }}"
         );
     }

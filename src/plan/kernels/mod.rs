@@ -17,6 +17,15 @@ pub(crate) const FIRST_READ: usize = 2;
 /// Invocations of a one-dimensional workgroup.
 pub(crate) const WORKGROUP: usize = 64;
 
+/// What kernels that hold a word must begin with.
+const EXTENSIONS: [(&str, &str); 2] = [("coop_mat", "wgpu_cooperative_matrix"), ("f16", "f16")];
+
+/// A kernel's text with the extensions that it takes.
+pub(crate) fn with_extensions(wgsl: String) -> String {
+    let taken = EXTENSIONS.iter().filter(|(word, _)| wgsl.contains(word));
+    taken.map(|(_, name)| format!("enable {name};\n")).collect::<String>() + &wgsl
+}
+
 /// The text that every kernel but the matmul begins with: the element type, the step and the parameters, which are
 /// `count` invocations or workgroups, `fold` of them along x, and `fields`.
 fn prologue(width: Width, fields: &[&str]) -> String {

@@ -61,7 +61,7 @@ impl RandomProduct {
         for (name, values) in [("a", left), ("b", right), ("bias", shift)] {
             step.inputs.insert(name.to_owned(), values);
         }
-        let shape = ProductShape { m, n, k, transposed: [transpose_a, transpose_b] };
+        let shape = ProductShape { m, n, k, transposed: [transpose_a, transpose_b], half: [false; 2] };
         RandomProduct { program: Program { graph, outputs: vec![(c, destination)] }, step, wanted, shape }
     }
 

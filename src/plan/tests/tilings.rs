@@ -138,7 +138,7 @@ fn sums_that_go_on_over_cut_parameters_do_so_through_workgroup_memory() {
     };
     // Parts are asked for too: a sum that the cut divides is not split again.
     let tiling = Tiling { tile: smallest_staged(), parts: 2 };
-    let shape = |k| ProductShape { m: 5, n: 70, k, transposed: [false; 2] };
+    let shape = |k| ProductShape { m: 5, n: 70, k, transposed: [false; 2], half: [false; 2] };
     let (cut, plan) = run(&small, (1..=300).map(|k| (shape(k), tiling)).collect());
     assert!(plan.kernels.iter().all(|kernel| kernel.wgsl.contains("var<workgroup> a_slice")));
     assert_eq!((plan.kernels.len(), plan.dispatches.len()), (2, plan.theta.pieces[0].len()));

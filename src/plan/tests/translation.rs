@@ -13,8 +13,9 @@ use super::planning::{fail, for_random_programs};
 use super::samples::Sample;
 use crate::gpu::{AdapterClass, Profile};
 use crate::plan::kernels::matmul::{
-    Body, Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulSpec, Operand, matmul_wgsl, tiles,
+    Body, Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulSpec, Operand, Tile, matmul_wgsl, tiles,
 };
+use crate::plan::kernels::with_extensions;
 use crate::plan::{Blueprint, Gradients, Plan, Precision};
 
 /// Every adapter that kernels are chosen for: (what it is, its profile).
@@ -33,10 +34,27 @@ fn profiles() -> [(&'static str, Profile); 4] {
 /// All that a product may do with what its result held.
 const FORMER: [Former; 4] = [Former::Lost, Former::Continued, Former::ContinuedByStep, Former::AddedByStep];
 
+/// The words of a SPIR-V module.
+fn check_spirv(module: &naga::Module, info: &naga::valid::ModuleInfo) -> Result<(), String> {
+    let options = spv::Options { lang_version: (1, 3), ..spv::Options::default() };
+    let words = spv::write_vec(module, info, &options, None).map_err(|error| format!("SPIR-V: {error}"))?;
+    // The magic number that every SPIR-V module begins with.
+    if words.first() == Some(&0x0723_0203) { Ok(()) } else { Err("SPIR-V: no module".to_owned()) }
+}
+
+/// Whether naga takes `wgsl`, which is for matrix units, and writes it for Vulkan; elsewhere there are none of its kind.
+fn translate_units(wgsl: &str) -> Result<(), String> {
+    let module = naga::front::wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;
+    let capabilities = Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX;
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    let info = validator.validate(&module).map_err(|error| error.emit_to_string(wgsl))?;
+    check_spirv(&module, &info)
+}
+
 /// Whether naga takes `wgsl` and writes it in all three languages, without or with subgroup operations.
 pub(crate) fn translate(wgsl: &str, subgroups: bool) -> Result<(), String> {
     let module = naga::front::wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;
-    let half = wgsl.starts_with("enable f16;");
+    let half = wgsl.contains("enable f16;");
     let mut capabilities = if subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() };
     capabilities.set(Capabilities::SHADER_FLOAT16, half);
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
@@ -45,12 +63,7 @@ pub(crate) fn translate(wgsl: &str, subgroups: bool) -> Result<(), String> {
     }
     let info = validator.validate(&module).map_err(|error| error.emit_to_string(wgsl))?;
 
-    let options = spv::Options { lang_version: (1, 3), ..spv::Options::default() };
-    let words = spv::write_vec(&module, &info, &options, None).map_err(|error| format!("SPIR-V: {error}"))?;
-    // The magic number that every SPIR-V module begins with.
-    if words.first() != Some(&0x0723_0203) {
-        return Err("SPIR-V: no module".to_owned());
-    }
+    check_spirv(&module, &info)?;
 
     // The oldest Metal that has what the kernels use, and the shader model of Windows' own compiler, FXC; that has
     // neither subgroup operations nor f16.
@@ -175,20 +188,27 @@ fn every_matmul_is_valid_for_vulkan_metal_and_dx12() {
         .map(|layout| [false, true].map(|vec4| Operand { layout, vec4, half: false }))
         .concat();
     let mut count = 0;
-    let [.., (_, all)] = profiles();
-    for tile in tiles(&all) {
+    let [.., (_, eight)] = profiles();
+    let units = Profile { matrix_units: true, ..Profile::desktop() };
+    for tile in tiles(&eight).chain(tiles(&units).filter(Tile::on_units)) {
+        let halved = |operand: &Operand| Operand { half: tile.on_units(), ..*operand };
+        let operands: Vec<Operand> = operands.iter().map(halved).collect();
         for (a, b) in operands.iter().flat_map(|a| operands.iter().map(move |b| (*a, *b))) {
             for (former, store_vec4) in FORMER.into_iter().flat_map(|f| [(f, false), (f, true)]) {
                 for (extra, epilogue) in epilogues.iter().enumerate() {
                     let spec = MatmulSpec { a, b, tile, store_vec4, store_half: false, former };
                     let wgsl = matmul_wgsl(&spec, step, epilogue, FIRST_EPILOGUE_BINDING + extra as u32);
-                    let verdict = translate(&wgsl, tile.body == Body::Broadcast);
+                    let wgsl = with_extensions(wgsl);
+                    let verdict = match tile.on_units() {
+                        true => translate_units(&wgsl),
+                        false => translate(&wgsl, tile.body == Body::Broadcast),
+                    };
                     assert!(verdict.is_ok(), "{spec:?}: {verdict:?}\n{wgsl}");
                     count += 1;
                 }
             }
         }
     }
-    // Four tiles that are staged, three that broadcast, three others.
-    assert_eq!(count, (4 + 3 + 3) * 16 * 2 * FORMER.len() * 2);
+    // Four tiles that are staged, three that broadcast, two for matrix units, three others.
+    assert_eq!(count, (4 + 3 + 2 + 3) * 16 * 2 * FORMER.len() * 2);
 }

@@ -18,12 +18,12 @@
 
 use std::fmt::Write;
 
-use super::tile::Tile;
+use super::tile::{Body, Tile};
 use super::{COMPONENTS, Layout, MatmulSpec, Operand, multiply_add};
 
 /// What the workgroup brings of one operand. A unit is what one invocation brings at once: the vector of one position, or
 /// a block of four positions.
-struct Slice {
+pub(super) struct Slice {
     /// `a` or `b`, the prefix of every name.
     name: char,
     operand: Operand,
@@ -36,6 +36,8 @@ struct Slice {
     invocations: u32,
     /// The invocation that brings the first unit.
     first_lane: u32,
+    /// Kept as single numbers of 16 bits, in their order.
+    half: bool,
 }
 
 /// Workgroup memory for both slices.
@@ -77,7 +79,7 @@ fn turn(depth: u32) -> u32 {
 }
 
 /// Both operands; where half of the invocations suffice for each, one half brings A and the other B.
-fn slices(spec: &MatmulSpec, depth: u32) -> [Slice; 2] {
+pub(super) fn slices(spec: &MatmulSpec, depth: u32) -> [Slice; 2] {
     let tile = spec.tile;
     let invocations = tile.invocations();
     let slice = |name, operand, first, limit, length: u32| Slice {
@@ -89,6 +91,7 @@ fn slices(spec: &MatmulSpec, depth: u32) -> [Slice; 2] {
         depth,
         invocations,
         first_lane: 0,
+        half: matches!(tile.body, Body::Units { .. }),
     };
     let a = slice('a', spec.a, "first_row", "p.m", tile.workgroup_rows());
     let b = slice('b', spec.b, "first_col", "p.n", tile.workgroup_columns());
@@ -146,7 +149,7 @@ impl Slice {
 
     /// Each unit's place in the slice and in the operand, and the registers that it comes to. Neighbouring invocations
     /// take neighbours along the contiguous axis.
-    fn declare(&self, text: &mut String) {
+    pub(super) fn declare(&self, text: &mut String) {
         let Slice { name, operand, groups, depth, .. } = *self;
         operand.declare_start(text, name);
         for unit in 0..self.turns() {
@@ -156,13 +159,16 @@ impl Slice {
                 (Layout::Summed, false) => (format!("/ {depth}u"), format!("% {depth}u")),
                 (Layout::Summed, true) => (format!("/ {}u", depth / 4), format!("% {}u * 4u", depth / 4)),
             };
+            let place = match self.half {
+                true => format!("{name}_group{unit}"),
+                false => format!("({name}_group{unit} ^ ({name}_k{unit} / 4u * {}u))", turn(depth)),
+            };
             let _ = writeln!(
                 text,
                 "    let {name}_unit{unit} = {number};
     let {name}_group{unit} = {name}_unit{unit} {group};
     let {name}_k{unit} = {name}_unit{unit} {along};
-    let {name}_place{unit} = {name}_k{unit} * {groups}u + ({name}_group{unit} ^ ({name}_k{unit} / 4u * {}u));",
-                turn(depth)
+    let {name}_place{unit} = {name}_k{unit} * {groups}u + {place};"
             );
             for line in 0..self.lines() {
                 let index = match self.lines() {
@@ -180,7 +186,7 @@ impl Slice {
 
     /// Reads the units of the slice that begins at `k` into registers: whole vectors where the operand allows, else four
     /// floats. A minimum and a selection a unit, beside hundreds of multiplications, keep to what there is.
-    fn fetch(&self) -> String {
+    pub(super) fn fetch(&self) -> String {
         let name = self.name;
         let mut text = String::new();
         for unit in 0..self.turns() {
@@ -212,7 +218,7 @@ impl Slice {
     }
 
     /// Writes the units from registers to workgroup memory.
-    fn stage(&self) -> String {
+    pub(super) fn stage(&self) -> String {
         let Slice { name, groups, .. } = *self;
         let mut text = String::new();
         for unit in 0..self.turns() {
@@ -226,7 +232,16 @@ impl Slice {
                     false => format!("{name}_next{unit}_0"),
                 };
                 let place = format!("{name}_place{unit} + {}u", step * groups);
-                let _ = writeln!(text, "        {name}_slice[{place}] = {value};");
+                if !self.half {
+                    let _ = writeln!(text, "        {name}_slice[{place}] = {value};");
+                    continue;
+                }
+                let _ = writeln!(text, "        {{\n            let four = vec4<f16>({value});");
+                for (lane, part) in COMPONENTS.iter().enumerate() {
+                    let _ =
+                        writeln!(text, "            {name}_slice[4u * ({place}) + {lane}u] = four.{part};");
+                }
+                text += "        }\n";
             }
         }
         self.guarded(&text)

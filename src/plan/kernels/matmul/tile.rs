@@ -31,7 +31,18 @@ pub(crate) enum Body {
     /// A workgroup brings `depth` positions of the summed axis at a time into its memory. Takes a depth of 8, 16 or 32
     /// and at least 32 rows and columns a workgroup.
     Staged { depth: u32 },
+    /// The same for matrix units, which multiply fragments of [`FRAGMENT`] rows and columns: takes operands of 16 bits,
+    /// subgroups of [`LANES`], a workgroup of whole ones along its first axis, and a depth of whole fragments.
+    /// [`Tile::rows`] and [`Tile::column_vectors`] are then those of a lane, which lie in `rows` fragments below one another
+    /// and half as many beside one another as there are groups of four columns.
+    Units { depth: u32 },
 }
+
+/// Rows and columns that matrix units multiply at once: those of NVIDIA's, AMD's and Intel's for f16 into f32.
+pub(super) const FRAGMENT: u32 = 16;
+
+/// The subgroup size that [`Body::Units`] is made for.
+pub(crate) const LANES: u32 = 32;
 
 /// The subgroup size that [`Body::Broadcast`] is made for: llvmpipe's, on vectors of 256 bits.
 pub(super) const SUBGROUP: u32 = 8;
@@ -83,7 +94,15 @@ pub(super) const STAGED_64_WIDE: Tile = staged(8, 2, [8, 8]);
 /// For GPUs, not measured: 32 × 32 elements a workgroup, for small C.
 pub(super) const STAGED_32: Tile = staged(4, 1, [8, 8]);
 
-const TILES: [Tile; 10] = [
+/// For matrix units, not measured: 64 × 64 elements by four subgroups, in 12 KiB of workgroup memory.
+pub(super) const UNITS_64: Tile =
+    Tile { rows: 2, column_vectors: 4, workgroup: [64, 2], body: Body::Units { depth: 32 } };
+
+/// For matrix units, not measured: 128 × 128 elements by eight subgroups, in 24 KiB of workgroup memory.
+pub(super) const UNITS_128: Tile =
+    Tile { rows: 4, column_vectors: 4, workgroup: [128, 2], body: Body::Units { depth: 32 } };
+
+const TILES: [Tile; 12] = [
     BROADCAST_SMALL,
     BROADCAST,
     BROADCAST_LONG,
@@ -94,6 +113,8 @@ const TILES: [Tile; 10] = [
     STAGED_64,
     STAGED_64_WIDE,
     STAGED_128,
+    UNITS_64,
+    UNITS_128,
 ];
 
 /// An axis shorter than this fills no staged tile.
@@ -119,6 +140,8 @@ pub(crate) struct ProductShape {
     pub(crate) k: usize,
     /// Whether A and B are read transposed.
     pub(crate) transposed: [bool; 2],
+    /// Whether A and B have 16 bits.
+    pub(crate) half: [bool; 2],
 }
 
 /// Tilings that are chosen for products of these very shapes, over those of [`tiling_for`].
@@ -172,6 +195,7 @@ impl fmt::Display for Tile {
             Body::Direct => "direct",
             Body::Broadcast => "broadcast",
             Body::Staged { .. } => "staged",
+            Body::Units { .. } => "units",
         };
         let (rows, columns) = (self.workgroup_rows(), self.workgroup_columns());
         write!(f, "{body} {rows}x{columns}/{}x{}", self.rows, 4 * self.column_vectors)
@@ -181,12 +205,21 @@ impl fmt::Display for Tile {
 impl Tile {
     /// Rows of C that a workgroup computes.
     pub(crate) fn workgroup_rows(&self) -> u32 {
-        self.rows * self.workgroup[1]
+        let apart = if self.on_units() { FRAGMENT } else { 1 };
+        apart * self.rows * self.workgroup[1]
     }
 
     /// Columns of C that a workgroup computes.
     pub(crate) fn workgroup_columns(&self) -> u32 {
-        4 * self.column_vectors * self.workgroup[0]
+        match self.on_units() {
+            true => FRAGMENT / 2 * self.column_vectors * self.workgroup[0] / LANES,
+            false => 4 * self.column_vectors * self.workgroup[0],
+        }
+    }
+
+    /// Whether it takes operands of 16 bits and matrix units.
+    pub(crate) fn on_units(&self) -> bool {
+        matches!(self.body, Body::Units { .. })
     }
 
     pub(super) fn invocations(&self) -> u32 {
@@ -198,13 +231,36 @@ impl Tile {
         m.div_ceil(self.workgroup_rows() as usize) * n.div_ceil(self.workgroup_columns() as usize)
     }
 
-    /// Columns from one invocation's first to its neighbour's, and from one group of four that an invocation computes to
-    /// its next. Staged, neighbours take neighbouring groups: were a group of each two theirs, the reads of eight lanes
-    /// would meet in half of the banks of workgroup memory.
-    pub(super) fn column_steps(&self) -> [u32; 2] {
+    /// Where an invocation's first row and column lie within the workgroup's, as WGSL.
+    pub(super) fn first_place(&self) -> [String; 2] {
+        let Tile { rows, column_vectors, .. } = self;
+        let columns = match self.body {
+            Body::Direct | Body::Broadcast => 4 * column_vectors,
+            Body::Staged { .. } => 4,
+            Body::Units { .. } => {
+                let own = [FRAGMENT * rows, FRAGMENT / 2 * column_vectors];
+                return [
+                    format!("local.y * {}u + local.x % {LANES}u / 2u", own[0]),
+                    format!("local.x / {LANES}u * {}u + local.x % 2u * {}u", own[1], FRAGMENT / 2),
+                ];
+            }
+        };
+        [format!("local.y * {rows}u"), format!("local.x * {columns}u")]
+    }
+
+    /// How far below an invocation's first row its row of this number lies.
+    pub(super) fn row_offset(&self, row: u32) -> u32 {
+        if self.on_units() { FRAGMENT * row } else { row }
+    }
+
+    /// How far beside an invocation's first column its group of four columns of this number lies. Staged, neighbours take
+    /// neighbouring groups: were a group of each two theirs, the reads of eight lanes would meet in half of the banks of
+    /// workgroup memory.
+    pub(super) fn column_offset(&self, vector: u32) -> u32 {
         match self.body {
-            Body::Direct | Body::Broadcast => [4 * self.column_vectors, 4],
-            Body::Staged { .. } => [4, 4 * self.workgroup[0]],
+            Body::Direct | Body::Broadcast => 4 * vector,
+            Body::Staged { .. } => 4 * self.workgroup[0] * vector,
+            Body::Units { .. } => FRAGMENT * (vector / 2) + 4 * (vector % 2),
         }
     }
 
@@ -213,6 +269,10 @@ impl Tile {
         match self.body {
             Body::Direct | Body::Broadcast => 0,
             Body::Staged { depth } => 4 * depth * (self.workgroup_rows() + self.workgroup_columns()),
+            Body::Units { depth } => {
+                let fragments = 4 * FRAGMENT * FRAGMENT * self.invocations() / LANES;
+                2 * depth * (self.workgroup_rows() + self.workgroup_columns()) + fragments
+            }
         }
     }
 
@@ -222,6 +282,7 @@ impl Tile {
                 && profile.min_subgroup_size == SUBGROUP
                 && profile.max_subgroup_size == SUBGROUP;
         lanes_fit
+            && (profile.matrix_units || !self.on_units())
             && self.invocations() <= profile.max_workgroup_invocations
             && self.workgroup_memory() <= profile.max_workgroup_memory
     }
