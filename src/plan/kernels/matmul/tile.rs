@@ -28,20 +28,23 @@ pub(crate) enum Body {
     /// broadcast. Takes a workgroup of [`SUBGROUP`] × 1 on an adapter whose subgroups have that size and no other, and
     /// rows that are a multiple of it.
     Broadcast,
-    /// A workgroup brings `depth` positions of the summed axis at a time into its memory. Takes a depth of 8, 16 or 32
-    /// and at least 32 rows and columns a workgroup.
-    Staged { depth: u32 },
+    /// A workgroup brings [`DEPTH`] positions of the summed axis at a time into its memory. Takes at least 32 rows and
+    /// columns a workgroup.
+    Staged,
 }
 
 /// The subgroup size that [`Body::Broadcast`] is made for: llvmpipe's, on vectors of 256 bits.
 pub(super) const SUBGROUP: u32 = 8;
+
+/// Positions of the summed axis that [`Body::Staged`] brings at a time.
+pub(super) const DEPTH: u32 = 16;
 
 const fn broadcast(rows: u32) -> Tile {
     Tile { rows, column_vectors: 1, workgroup: [SUBGROUP, 1], body: Body::Broadcast }
 }
 
 const fn staged(rows: u32, column_vectors: u32, workgroup: [u32; 2]) -> Tile {
-    Tile { rows, column_vectors, workgroup, body: Body::Staged { depth: 16 } }
+    Tile { rows, column_vectors, workgroup, body: Body::Staged }
 }
 
 /// For llvmpipe, where a read costs as much as many multiplications because each lane is read by itself, and
@@ -171,7 +174,7 @@ impl fmt::Display for Tile {
         let body = match self.body {
             Body::Direct => "direct",
             Body::Broadcast => "broadcast",
-            Body::Staged { .. } => "staged",
+            Body::Staged => "staged",
         };
         let (rows, columns) = (self.workgroup_rows(), self.workgroup_columns());
         write!(f, "{body} {rows}x{columns}/{}x{}", self.rows, 4 * self.column_vectors)
@@ -204,7 +207,7 @@ impl Tile {
     pub(super) fn column_steps(&self) -> [u32; 2] {
         match self.body {
             Body::Direct | Body::Broadcast => [4 * self.column_vectors, 4],
-            Body::Staged { .. } => [4, 4 * self.workgroup[0]],
+            Body::Staged => [4, 4 * self.workgroup[0]],
         }
     }
 
@@ -212,7 +215,7 @@ impl Tile {
     fn workgroup_memory(&self) -> u32 {
         match self.body {
             Body::Direct | Body::Broadcast => 0,
-            Body::Staged { depth } => 4 * depth * (self.workgroup_rows() + self.workgroup_columns()),
+            Body::Staged => 4 * DEPTH * (self.workgroup_rows() + self.workgroup_columns()),
         }
     }
 
