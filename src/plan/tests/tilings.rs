@@ -109,8 +109,11 @@ fn sums_in_parts_are_those_of_f64() {
             let (error, plan) = accumulated(&kernels, &product, Tiling { tile, parts: asked });
             assert!(error < TOLERANCE, "{shape:?} {case}: {error}");
             assert_eq!(plan.operations(), 2 * (m * n * k) as u64);
-            // The parts' sums are planned, and nothing else lies in an arena.
-            let bytes = if parts > 1 { 4 * parts * m * n } else { 0 };
+            let (split, dispatch) = (parts > 1, &plan.dispatches[0]);
+            assert_eq!(plan.dispatches.len(), 1 + usize::from(split));
+            assert_eq!(dispatch.groups, [(parts * tile.workgroups(m, n)) as u32, 1], "{shape:?}");
+            // There is room for what was asked for, and nothing else lies in an arena.
+            let bytes = if split { 4 * asked * m * n } else { 0 };
             assert_eq!(plan.arenas.iter().sum::<u64>(), bytes.next_multiple_of(256) as u64, "{shape:?}");
         }
     }

@@ -127,7 +127,7 @@ pub(crate) struct ProductShape {
 /// Tilings that are chosen for products of these very shapes, over those of [`tiling_for`].
 pub(crate) type Tilings = BTreeMap<ProductShape, Tiling>;
 
-/// All tiles that run on an adapter.
+/// All tiles that run on an adapter, if not all of them well: llvmpipe compiles the larger staged ones for seconds.
 pub(crate) fn tiles(profile: &Profile) -> impl Iterator<Item = Tile> {
     TILES.into_iter().filter(|tile| tile.runs_on(profile))
 }
