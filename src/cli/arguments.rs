@@ -204,8 +204,8 @@ pub(super) struct BenchBatchArguments {
 
 #[derive(Args)]
 pub(super) struct BenchKernelsArguments {
-    /// Only these kernels, by their name or the start of it: `matmul`, `matmul nt`, `sum`, `update`, `update adam`
-    /// [default: all but `update muon`, which is bound by products of matrices]
+    /// Only these kernels, by their name or the start of it: `matmul`, `matmul nt`, `tile`, `sum`, `update`, `update adam`
+    /// [default: all but `update muon`, which is bound by products of matrices, and `tile`, one product by every matmul tile]
     #[arg(long, value_name = "NAME")]
     pub kernel: Vec<String>,
     /// Parameters that update rules update, in matrices of 1024 x 1024

@@ -61,7 +61,9 @@ impl Lowerer<'_> {
         let Extents { m, n, k, .. } = product.extents;
         let Tiling { tile, parts } = self.tiling(&product, [m, n, k]);
         if let Some(chunk) = product.chunk(parts) {
-            return self.split(&product, tile, chunk, (anchor, root));
+            // Room for as many parts as are asked for, though rounding may leave fewer: bytes never fall as a batch grows.
+            let sums = self.scratch("products of parts".to_owned(), parts * m * n)?;
+            return self.split(&product, tile, chunk, sums, (anchor, root));
         }
         let blocks = [M, N, K].map(|axis| self.blocks(&product, axis));
         let first = match (self.accumulates(root), anchor == root, blocks[K].len()) {
@@ -130,18 +132,18 @@ impl Lowerer<'_> {
         Ok(Product { extents, a, b, c, transposed, cut, last_k: None })
     }
 
-    /// A product split along the summed axis: its parts are batch entries of one dispatch, each `chunk` long, and a second
-    /// one sums what they give in their order.
+    /// A product split along the summed axis: its parts are batch entries of one dispatch, each `chunk` long, which writes
+    /// `sums`, and a second one joins those in their order.
     fn split(
         &mut self,
         product: &Product,
         tile: Tile,
         chunk: usize,
-        (anchor, root): (Var, Var),
+        sums: Binding,
+        nodes: (Var, Var),
     ) -> Result<()> {
         let Extents { m, n, k, .. } = product.extents;
         let parts = k.div_ceil(chunk);
-        let sums = self.scratch("products of parts".to_owned(), parts * m * n)?;
         let part_of = |matrix: &Matrix, along_rows: bool| {
             let stride = if along_rows { chunk * matrix.columns } else { chunk };
             Matrix { stride, ..*matrix }
@@ -156,7 +158,7 @@ impl Lowerer<'_> {
         };
         let blocks = [M, N, K].map(|axis| split.whole(axis));
         self.block(&split, blocks, tile, Former::Lost, None)?;
-        self.join_parts(ReduceKind::Sum, sums, [1, parts, m * n], (anchor, root))
+        self.join_parts(ReduceKind::Sum, sums, [1, parts, m * n], nodes)
     }
 
     /// What is chosen for a block of a product, or else what suits the adapter.

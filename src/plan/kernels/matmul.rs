@@ -10,6 +10,7 @@ use std::fmt::Write;
 
 use super::accumulated;
 use crate::plan::expression::float_type;
+use tile::SUBGROUP;
 
 mod direct;
 mod staged;
@@ -144,6 +145,17 @@ struct Matmul {
 
 const COMPONENTS: [char; 4] = ['x', 'y', 'z', 'w'];
 
+impl MatmulSpec {
+    /// How the kernel reads the operands. Lanes hand round single rows of A, of which there is nothing to read across,
+    /// unless there are four for each.
+    fn operands(&self) -> [Operand; 2] {
+        let across_rows = self.tile.body == Body::Broadcast
+            && self.a.layout == Layout::Kept
+            && !self.tile.rows.is_multiple_of(4 * SUBGROUP);
+        [Operand { vec4: self.a.vec4 && !across_rows, ..self.a }, self.b]
+    }
+}
+
 impl Operand {
     /// Declares where the batch entry begins and the leading dimension, in units of the array.
     fn declare_start(self, text: &mut String, name: char) {
@@ -180,26 +192,21 @@ impl Operand {
 pub(crate) fn matmul_wgsl(spec: &MatmulSpec, step: &str, epilogue: &Epilogue, output_binding: u32) -> String {
     let tile = spec.tile;
     let mut text = String::from(step);
-    let readers = direct::readers(spec);
-    let operands = match tile.body {
-        Body::Direct | Body::Broadcast => [readers[0].operand, readers[1].operand],
-        Body::Staged { .. } | Body::Units { .. } => [spec.a, spec.b],
-    };
-    declare(&mut text, operands, spec, epilogue, output_binding);
+    declare(&mut text, spec, epilogue, output_binding);
     if spec.former == Former::AddedByStep {
         text += &accumulated("c", "T");
     }
     match tile.body {
         Body::Direct | Body::Broadcast => {}
-        Body::Staged { depth } => staged::declare(&mut text, tile, depth),
-        Body::Units { depth } => units::declare(&mut text, tile, depth),
+        Body::Staged => staged::declare(&mut text, tile),
+        Body::Units => units::declare(&mut text, tile),
     }
     begin(&mut text, tile);
     begin_sums(&mut text, spec);
     match tile.body {
-        Body::Direct | Body::Broadcast => direct::sum(&mut text, tile, readers),
-        Body::Staged { depth } => staged::sum(&mut text, spec, depth),
-        Body::Units { depth } => units::sum(&mut text, spec, depth),
+        Body::Direct | Body::Broadcast => direct::sum(&mut text, spec),
+        Body::Staged => staged::sum(&mut text, spec),
+        Body::Units => units::sum(&mut text, spec),
     }
     for row in 0..tile.rows {
         let _ = writeln!(text, "    if row0 + {}u < p.m {{", tile.row_offset(row));
@@ -213,13 +220,8 @@ pub(crate) fn matmul_wgsl(spec: &MatmulSpec, step: &str, epilogue: &Epilogue, ou
 }
 
 /// The module-level declarations after the step uniform.
-fn declare(
-    text: &mut String,
-    [a, b]: [Operand; 2],
-    spec: &MatmulSpec,
-    epilogue: &Epilogue,
-    output_binding: u32,
-) {
+fn declare(text: &mut String, spec: &MatmulSpec, epilogue: &Epilogue, output_binding: u32) {
+    let [a, b] = spec.operands();
     let expression = if epilogue.expression.is_empty() { "value" } else { &epilogue.expression };
     let _ = write!(
         text,
@@ -251,7 +253,7 @@ fn begin(text: &mut String, tile: Tile) {
     let (lane, outside) = match tile.body {
         Body::Direct => ("", " || row0 >= p.m"),
         Body::Broadcast => (",\n    @builtin(subgroup_invocation_id) lane: u32", " || row0 >= p.m"),
-        Body::Staged { .. } | Body::Units { .. } => (",\n    @builtin(local_invocation_index) lane: u32", ""),
+        Body::Staged | Body::Units => (",\n    @builtin(local_invocation_index) lane: u32", ""),
     };
     let [row0, col0] = tile.first_place();
     let _ = write!(

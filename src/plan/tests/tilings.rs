@@ -5,7 +5,7 @@ use super::fusion::{mlp, mlp_step};
 use super::planning::sound;
 use super::products::{RandomProduct, drawn_shape};
 use super::{Loaded, gpu, lowered_gpu, random, relative_error, results_program};
-use crate::gpu::{AdapterClass, Gpu, Kernels, LimitOverrides, Profile};
+use crate::gpu::{AdapterClass, Gpu, GpuOptions, Kernels, LimitOverrides, Profile};
 use crate::graph::reference::StepContext;
 use crate::graph::{Graph, Initial};
 use crate::plan::kernels::matmul::{Body, ProductShape, Tile, Tiling, Tilings, tiles, tiling_for};
@@ -14,18 +14,23 @@ use crate::plan::{Blueprint, Gradients, Plan, Precision};
 /// Sums of up to 2,100 products in f32: roundings go both ways, about the root of that times 6e-8, and some room.
 const TOLERANCE: f64 = 5e-6;
 
-/// The bytes of C by a tile, written over NaN.
-fn bytes(kernels: &Kernels, product: &RandomProduct, tile: Option<Tile>) -> Vec<u8> {
-    let tiling = tile.map(|tile| Tiling { tile, parts: 1 });
-    let loaded = Loaded::of(gpu(), kernels, product.plan(gpu().profile(), Gradients::Overwrite, tiling));
+/// The bytes of C by a tiling, written over NaN.
+fn bytes(gpu: &Gpu, kernels: &Kernels, product: &RandomProduct, tiling: Option<Tiling>) -> Vec<u8> {
+    let loaded = Loaded::of(gpu, kernels, product.plan(gpu.profile(), Gradients::Overwrite, tiling));
     loaded.fill(0xFF);
     loaded.step(&product.step);
     loaded.bytes(&product.program).concat()
 }
 
+/// Whether C has the bits by a tile that it has by the adapter's own.
+fn same_bits(kernels: &Kernels, product: &RandomProduct, tile: Tile) -> bool {
+    let tiling = Tiling { tile, parts: 1 };
+    bytes(gpu(), kernels, product, Some(tiling)) == bytes(gpu(), kernels, product, None)
+}
+
 /// The smallest tile through workgroup memory, whose kernels compile fastest.
 pub(super) fn smallest_staged() -> Tile {
-    let staged = tiles(gpu().profile()).filter(|tile| matches!(tile.body, Body::Staged { .. }));
+    let staged = tiles(gpu().profile()).filter(|tile| tile.body == Body::Staged);
     staged.min_by_key(Tile::workgroup_rows).unwrap()
 }
 
@@ -39,8 +44,7 @@ fn every_tile_gives_the_same_bits() {
         for layout in [0, 3] {
             for (number, shape) in shapes.into_iter().enumerate() {
                 let product = RandomProduct::new(4 * number as u32 + layout, shape, false, false);
-                let same = bytes(&kernels, &product, Some(tile)) == bytes(&kernels, &product, None);
-                assert!(same, "{tile} {:?}", product.shape);
+                assert!(same_bits(&kernels, &product, tile), "{tile} {:?}", product.shape);
             }
         }
     }
@@ -58,8 +62,21 @@ fn random_shapes_through_workgroup_memory_have_the_same_bits() {
             _ => [shape[0] | 1, shape[1] | 1, shape[2].next_multiple_of(4)],
         };
         let product = RandomProduct::new(case, shape, false, false);
-        let same = bytes(&kernels, &product, Some(tile)) == bytes(&kernels, &product, None);
-        assert!(same, "case {case}: {:?}", product.shape);
+        assert!(same_bits(&kernels, &product, tile), "case {case}: {:?}", product.shape);
+    }
+}
+
+#[test]
+fn staged_kernels_with_runtime_checks_give_the_same_bits() {
+    let checked = Gpu::new(&GpuOptions { checked: true, ..GpuOptions::default() }).unwrap();
+    let [without, with] = [gpu(), &checked].map(Kernels::new);
+    let tiling = Some(Tiling { tile: smallest_staged(), parts: 2 });
+    for (number, shape) in [[37, 65, 41], [36, 64, 40]].into_iter().enumerate() {
+        for layout in [0, 3] {
+            let product = RandomProduct::new(4 * number as u32 + layout, shape, false, false);
+            let unchecked = bytes(gpu(), &without, &product, tiling);
+            assert!(bytes(&checked, &with, &product, tiling) == unchecked, "{:?}", product.shape);
+        }
     }
 }
 
@@ -109,8 +126,11 @@ fn sums_in_parts_are_those_of_f64() {
             let (error, plan) = accumulated(&kernels, &product, Tiling { tile, parts: asked });
             assert!(error < TOLERANCE, "{shape:?} {case}: {error}");
             assert_eq!(plan.operations(), 2 * (m * n * k) as u64);
-            // The parts' sums are planned, and nothing else lies in an arena.
-            let bytes = if parts > 1 { 4 * parts * m * n } else { 0 };
+            let (split, dispatch) = (parts > 1, &plan.dispatches[0]);
+            assert_eq!(plan.dispatches.len(), 1 + usize::from(split));
+            assert_eq!(dispatch.groups, [(parts * tile.workgroups(m, n)) as u32, 1], "{shape:?}");
+            // There is room for what was asked for, and nothing else lies in an arena.
+            let bytes = if split { 4 * asked * m * n } else { 0 };
             assert_eq!(plan.arenas.iter().sum::<u64>(), bytes.next_multiple_of(256) as u64, "{shape:?}");
         }
     }

@@ -302,7 +302,7 @@ fn a_larger_budget_never_fits_fewer_rows_at_once() {
         TrainOptions { batch: BatchSize::Auto, ..TrainOptions::new(model, Optimizer::new("adam").unwrap()) };
     let model = MemoryModel::new(&data, &options, &crate::gpu::Profile::desktop()).unwrap();
     let fitted = |kibibytes: u64| model.report(kibibytes << 10, "none").map(|(report, _)| report);
-    let reports: Vec<PlanReport> = (1..80).filter_map(|step| fitted(1700 + 64 * step).ok()).collect();
+    let reports: Vec<PlanReport> = (1..80).filter_map(|step| fitted(1700 + 128 * step).ok()).collect();
     assert!(reports.len() > 60 && reports.iter().any(|report| report.resident));
     for pair in reports.windows(2) {
         // As fast may be fewer rows, but not by much: sizes are powers of two and the largest.

@@ -8,31 +8,23 @@ use super::{COMPONENTS, Layout, MatmulSpec, Operand, multiply_add};
 
 /// One operand as the generated text names it. A line is what one index of the kept axis is read along, or
 /// four adjacent ones where vectors lie along that axis.
-pub(super) struct Reader {
+struct Reader {
     /// `a` or `b`, the prefix of every name.
     name: char,
-    pub(super) operand: Operand,
+    operand: Operand,
     /// Rows of A or columns of B that an invocation multiplies.
     items: u32,
     /// Each lane reads its own item of every [`SUBGROUP`], for all.
     broadcast: bool,
 }
 
-/// Both operands as the tile reads them.
-pub(super) fn readers(spec: &MatmulSpec) -> [Reader; 2] {
-    let Tile { rows, column_vectors, body, .. } = spec.tile;
-    let broadcast = body == Body::Broadcast;
-    // Lanes hand round single rows, of which there is nothing to read across, unless there are four for each.
-    let across_rows = broadcast && spec.a.layout == Layout::Kept && !rows.is_multiple_of(4 * SUBGROUP);
-    let a_operand = Operand { vec4: spec.a.vec4 && !across_rows, ..spec.a };
-    [
-        Reader { name: 'a', operand: a_operand, items: rows, broadcast },
-        Reader { name: 'b', operand: spec.b, items: 4 * column_vectors, broadcast: false },
-    ]
-}
-
 /// The loop over the summed axis.
-pub(super) fn sum(text: &mut String, tile: Tile, [a, b]: [Reader; 2]) {
+pub(super) fn sum(text: &mut String, spec: &MatmulSpec) {
+    let tile = spec.tile;
+    let [a, b] = spec.operands();
+    let broadcast = tile.body == Body::Broadcast;
+    let a = Reader { name: 'a', operand: a, items: tile.rows, broadcast };
+    let b = Reader { name: 'b', operand: b, items: 4 * tile.column_vectors, broadcast: false };
     a.declare_lines(text, "row0", "p.m");
     b.declare_lines(text, "col0", "p.n");
     *text += "    var k = 0u;\n    for (; k < (k_end & ~3u); k += 4u) {\n";

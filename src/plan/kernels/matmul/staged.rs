@@ -1,4 +1,4 @@
-//! The staged body: a workgroup brings a slice of both operands, `depth` positions of the summed axis long, into its
+//! The staged body: a workgroup brings a slice of both operands, [`DEPTH`] positions of the summed axis long, into its
 //! memory, and every invocation multiplies from there. While it multiplies one slice, the next is on its way to registers.
 //!
 //! Workgroup memory holds a slice of A as [depth, rows / 4] and of B as [depth, columns / 4] vectors of four adjacent
@@ -6,20 +6,25 @@
 //! Positions past the end are zeros, whose products change no sum; lines past an edge repeat the last line, and what comes
 //! of them is not stored.
 //!
-//! **Banks.** Workgroup memory has 32 banks of four bytes on the GPUs of the day, so vectors are best read and written by
-//! eight lanes at a time, each in other four banks: at places that differ modulo 8. A row of a slice is 8, 16 or 32
-//! vectors, so what decides is the group within the row.
+//! **Banks.** Workgroup memory has 32 banks of four bytes on the GPUs of the day, so eight lanes at a time read or write a
+//! vector each without waiting for one another if their places differ modulo 8. A row of a slice is 8, 16 or 32 vectors,
+//! so what decides is the place within the row.
 //! - Multiplying, neighbours along the columns read neighbouring vectors of B, and the same one of A.
 //! - Vectors that lie along the kept axis are written by neighbours to neighbouring places.
-//! - Blocks that are transposed on the way are written down a column of the slice by neighbours along the summed axis,
-//!   all to the same banks. So row `k` is stored with its groups exchanged, group g at place g ^ (turn · k/4) with turn =
-//!   32/depth: the depth/4 blocks beside each other begin at places that lie 8 / (depth/4) apart, and the next row's
-//!   blocks fall between them. Rows with a pad would do the same, but 128 × 128 × 16 leaves no room for one.
+//! - Of blocks that are transposed on the way, four neighbours along the summed axis write to one column of the slice. So
+//!   row k has its vectors exchanged, vector g at place g ^ ([`TURN`] · ⌊k/4⌋): the four go to places 0, 2, 4 and 6, and
+//!   those of the next line fall between them. A pad behind each row would still let them meet in
+//!   pairs, and 128 × 128 × 16 leaves no room for one.
+//! - Single floats are gathered across four lines by neighbours along the summed axis, and four of those do wait: that is
+//!   the way of lengths that are no multiples of four.
 
 use std::fmt::Write;
 
-use super::tile::{Body, Tile};
+use super::tile::{Body, DEPTH, Tile};
 use super::{COMPONENTS, Layout, MatmulSpec, Operand, multiply_add};
+
+/// By how much the vectors of a row are exchanged for every four rows before it.
+const TURN: u32 = 2;
 
 /// What the workgroup brings of one operand. A unit is what one invocation brings at once: the vector of one position, or
 /// a block of four positions.
@@ -32,7 +37,6 @@ pub(super) struct Slice {
     limit: &'static str,
     /// Vectors in a row of the slice.
     groups: u32,
-    depth: u32,
     invocations: u32,
     /// The invocation that brings the first unit.
     first_lane: u32,
@@ -41,15 +45,15 @@ pub(super) struct Slice {
 }
 
 /// Workgroup memory for both slices.
-pub(super) fn declare(text: &mut String, tile: Tile, depth: u32) {
+pub(super) fn declare(text: &mut String, tile: Tile) {
     for (name, length) in [('a', tile.workgroup_rows()), ('b', tile.workgroup_columns())] {
-        let _ = writeln!(text, "var<workgroup> {name}_slice: array<vec4<f32>, {}>;", depth * length / 4);
+        let _ = writeln!(text, "var<workgroup> {name}_slice: array<vec4<f32>, {}>;", DEPTH * length / 4);
     }
 }
 
 /// The loop over the slices.
-pub(super) fn sum(text: &mut String, spec: &MatmulSpec, depth: u32) {
-    let slices = slices(spec, depth);
+pub(super) fn sum(text: &mut String, spec: &MatmulSpec) {
+    let slices = slices(spec);
     *text += "    var k = 0u;\n";
     for slice in &slices {
         slice.declare(text);
@@ -60,26 +64,20 @@ pub(super) fn sum(text: &mut String, spec: &MatmulSpec, depth: u32) {
         text,
         "{fetch}    loop {{
 {stage}        workgroupBarrier();
-        k += {depth}u;
+        k += {DEPTH}u;
         if k < k_end {{
 {fetch}        }}
         for (var four = 0u; four < {}u; four++) {{
-            let turned = {}u * four;
+            let turned = {TURN}u * four;
 ",
-        depth / 4,
-        turn(depth),
+        DEPTH / 4,
     );
     multiply(text, spec.tile, &slices);
     *text += "        }\n        if k >= k_end { break; }\n        workgroupBarrier();\n    }\n";
 }
 
-/// How far the groups of a row are exchanged for every four rows before it.
-fn turn(depth: u32) -> u32 {
-    32 / depth
-}
-
 /// Both operands; where half of the invocations suffice for each, one half brings A and the other B.
-pub(super) fn slices(spec: &MatmulSpec, depth: u32) -> [Slice; 2] {
+pub(super) fn slices(spec: &MatmulSpec) -> [Slice; 2] {
     let tile = spec.tile;
     let invocations = tile.invocations();
     let slice = |name, operand, first, limit, length: u32| Slice {
@@ -88,10 +86,9 @@ pub(super) fn slices(spec: &MatmulSpec, depth: u32) -> [Slice; 2] {
         first,
         limit,
         groups: length / 4,
-        depth,
         invocations,
         first_lane: 0,
-        half: matches!(tile.body, Body::Units { .. }),
+        half: tile.body == Body::Units,
     };
     let a = slice('a', spec.a, "first_row", "p.m", tile.workgroup_rows());
     let b = slice('b', spec.b, "first_col", "p.n", tile.workgroup_columns());
@@ -121,7 +118,7 @@ impl Slice {
     }
 
     fn units(&self) -> u32 {
-        self.groups * self.depth / if self.in_blocks() { 4 } else { 1 }
+        self.groups * DEPTH / if self.in_blocks() { 4 } else { 1 }
     }
 
     /// Units that each invocation brings, the last of them perhaps only some.
@@ -150,18 +147,18 @@ impl Slice {
     /// Each unit's place in the slice and in the operand, and the registers that it comes to. Neighbouring invocations
     /// take neighbours along the contiguous axis.
     pub(super) fn declare(&self, text: &mut String) {
-        let Slice { name, operand, groups, depth, .. } = *self;
+        let Slice { name, operand, groups, .. } = *self;
         operand.declare_start(text, name);
         for unit in 0..self.turns() {
             let number = format!("lane - {}u + {}u", self.first_lane, unit * self.invocations);
             let (group, along) = match (operand.layout, operand.vec4) {
                 (Layout::Kept, _) => (format!("% {groups}u"), format!("/ {groups}u")),
-                (Layout::Summed, false) => (format!("/ {depth}u"), format!("% {depth}u")),
-                (Layout::Summed, true) => (format!("/ {}u", depth / 4), format!("% {}u * 4u", depth / 4)),
+                (Layout::Summed, false) => (format!("/ {DEPTH}u"), format!("% {DEPTH}u")),
+                (Layout::Summed, true) => (format!("/ {}u", DEPTH / 4), format!("% {}u * 4u", DEPTH / 4)),
             };
             let place = match self.half {
                 true => format!("{name}_group{unit}"),
-                false => format!("({name}_group{unit} ^ ({name}_k{unit} / 4u * {}u))", turn(depth)),
+                false => format!("({name}_group{unit} ^ ({name}_k{unit} / 4u * {TURN}u))"),
             };
             let _ = writeln!(
                 text,

@@ -28,14 +28,14 @@ pub(crate) enum Body {
     /// broadcast. Takes a workgroup of [`SUBGROUP`] × 1 on an adapter whose subgroups have that size and no other, and
     /// rows that are a multiple of it.
     Broadcast,
-    /// A workgroup brings `depth` positions of the summed axis at a time into its memory. Takes a depth of 8, 16 or 32
-    /// and at least 32 rows and columns a workgroup.
-    Staged { depth: u32 },
+    /// A workgroup brings [`DEPTH`] positions of the summed axis at a time into its memory. Takes at least 32 rows and
+    /// columns a workgroup.
+    Staged,
     /// The same for matrix units, which multiply fragments of [`FRAGMENT`] rows and columns: takes operands of 16 bits,
-    /// subgroups of [`LANES`], a workgroup of whole ones along its first axis, and a depth of whole fragments.
-    /// [`Tile::rows`] and [`Tile::column_vectors`] are then those of a lane, which lie in `rows` fragments below one another
-    /// and half as many beside one another as there are groups of four columns.
-    Units { depth: u32 },
+    /// subgroups of [`LANES`], and a workgroup of whole ones along its first axis. [`Tile::rows`] and
+    /// [`Tile::column_vectors`] are then those of a lane, which lie in `rows` fragments below one another and half as many
+    /// beside one another as there are groups of four columns.
+    Units,
 }
 
 /// Rows and columns that matrix units multiply at once: those of NVIDIA's, AMD's and Intel's for f16 into f32.
@@ -47,12 +47,15 @@ pub(crate) const LANES: u32 = 32;
 /// The subgroup size that [`Body::Broadcast`] is made for: llvmpipe's, on vectors of 256 bits.
 pub(super) const SUBGROUP: u32 = 8;
 
+/// Positions of the summed axis that [`Body::Staged`] and [`Body::Units`] bring at a time; of a fragment.
+pub(super) const DEPTH: u32 = 16;
+
 const fn broadcast(rows: u32) -> Tile {
     Tile { rows, column_vectors: 1, workgroup: [SUBGROUP, 1], body: Body::Broadcast }
 }
 
 const fn staged(rows: u32, column_vectors: u32, workgroup: [u32; 2]) -> Tile {
-    Tile { rows, column_vectors, workgroup, body: Body::Staged { depth: 16 } }
+    Tile { rows, column_vectors, workgroup, body: Body::Staged }
 }
 
 /// For llvmpipe, where a read costs as much as many multiplications because each lane is read by itself, and
@@ -94,13 +97,12 @@ pub(super) const STAGED_64_WIDE: Tile = staged(8, 2, [8, 8]);
 /// For GPUs, not measured: 32 × 32 elements a workgroup, for small C.
 pub(super) const STAGED_32: Tile = staged(4, 1, [8, 8]);
 
-/// For matrix units, not measured: 64 × 64 elements by four subgroups, in 12 KiB of workgroup memory.
-pub(super) const UNITS_64: Tile =
-    Tile { rows: 2, column_vectors: 4, workgroup: [64, 2], body: Body::Units { depth: 32 } };
+/// For matrix units, not measured: 64 × 64 elements by four subgroups, in 8 KiB of workgroup memory.
+pub(super) const UNITS_64: Tile = Tile { rows: 2, column_vectors: 4, workgroup: [64, 2], body: Body::Units };
 
-/// For matrix units, not measured: 128 × 128 elements by eight subgroups, in 24 KiB of workgroup memory.
+/// For matrix units, not measured: 128 × 128 elements by eight subgroups, in 16 KiB of workgroup memory.
 pub(super) const UNITS_128: Tile =
-    Tile { rows: 4, column_vectors: 4, workgroup: [128, 2], body: Body::Units { depth: 32 } };
+    Tile { rows: 4, column_vectors: 4, workgroup: [128, 2], body: Body::Units };
 
 const TILES: [Tile; 12] = [
     BROADCAST_SMALL,
@@ -147,7 +149,7 @@ pub(crate) struct ProductShape {
 /// Tilings that are chosen for products of these very shapes, over those of [`tiling_for`].
 pub(crate) type Tilings = BTreeMap<ProductShape, Tiling>;
 
-/// All tiles that run on an adapter.
+/// All tiles that run on an adapter, if not all of them well: llvmpipe compiles the larger staged ones for seconds.
 pub(crate) fn tiles(profile: &Profile) -> impl Iterator<Item = Tile> {
     TILES.into_iter().filter(|tile| tile.runs_on(profile))
 }
@@ -194,8 +196,8 @@ impl fmt::Display for Tile {
         let body = match self.body {
             Body::Direct => "direct",
             Body::Broadcast => "broadcast",
-            Body::Staged { .. } => "staged",
-            Body::Units { .. } => "units",
+            Body::Staged => "staged",
+            Body::Units => "units",
         };
         let (rows, columns) = (self.workgroup_rows(), self.workgroup_columns());
         write!(f, "{body} {rows}x{columns}/{}x{}", self.rows, 4 * self.column_vectors)
@@ -219,7 +221,7 @@ impl Tile {
 
     /// Whether it takes operands of 16 bits and matrix units.
     pub(crate) fn on_units(&self) -> bool {
-        matches!(self.body, Body::Units { .. })
+        self.body == Body::Units
     }
 
     pub(super) fn invocations(&self) -> u32 {
@@ -236,8 +238,8 @@ impl Tile {
         let Tile { rows, column_vectors, .. } = self;
         let columns = match self.body {
             Body::Direct | Body::Broadcast => 4 * column_vectors,
-            Body::Staged { .. } => 4,
-            Body::Units { .. } => {
+            Body::Staged => 4,
+            Body::Units => {
                 let own = [FRAGMENT * rows, FRAGMENT / 2 * column_vectors];
                 return [
                     format!("local.y * {}u + local.x % {LANES}u / 2u", own[0]),
@@ -259,8 +261,8 @@ impl Tile {
     pub(super) fn column_offset(&self, vector: u32) -> u32 {
         match self.body {
             Body::Direct | Body::Broadcast => 4 * vector,
-            Body::Staged { .. } => 4 * self.workgroup[0] * vector,
-            Body::Units { .. } => FRAGMENT * (vector / 2) + 4 * (vector % 2),
+            Body::Staged => 4 * self.workgroup[0] * vector,
+            Body::Units => FRAGMENT * (vector / 2) + 4 * (vector % 2),
         }
     }
 
@@ -268,10 +270,10 @@ impl Tile {
     fn workgroup_memory(&self) -> u32 {
         match self.body {
             Body::Direct | Body::Broadcast => 0,
-            Body::Staged { depth } => 4 * depth * (self.workgroup_rows() + self.workgroup_columns()),
-            Body::Units { depth } => {
+            Body::Staged => 4 * DEPTH * (self.workgroup_rows() + self.workgroup_columns()),
+            Body::Units => {
                 let fragments = 4 * FRAGMENT * FRAGMENT * self.invocations() / LANES;
-                2 * depth * (self.workgroup_rows() + self.workgroup_columns()) + fragments
+                2 * DEPTH * (self.workgroup_rows() + self.workgroup_columns()) + fragments
             }
         }
     }

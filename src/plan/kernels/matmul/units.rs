@@ -13,20 +13,20 @@ use std::fmt::Write;
 
 use super::MatmulSpec;
 use super::staged::{Slice, slices};
-use super::tile::{FRAGMENT, LANES, Tile};
+use super::tile::{DEPTH, FRAGMENT, LANES, Tile};
 
 /// Workgroup memory for both slices, and a fragment of each subgroup.
-pub(super) fn declare(text: &mut String, tile: Tile, depth: u32) {
+pub(super) fn declare(text: &mut String, tile: Tile) {
     for (name, length) in [('a', tile.workgroup_rows()), ('b', tile.workgroup_columns())] {
-        let _ = writeln!(text, "var<workgroup> {name}_slice: array<f16, {}>;", depth * length);
+        let _ = writeln!(text, "var<workgroup> {name}_slice: array<f16, {}>;", DEPTH * length);
     }
     let floats = FRAGMENT * FRAGMENT * tile.invocations() / LANES;
     let _ = writeln!(text, "var<workgroup> fragments: array<f32, {floats}>;");
 }
 
 /// The loop over the slices, and what becomes of it in `sum…`.
-pub(super) fn sum(text: &mut String, spec: &MatmulSpec, depth: u32) {
-    let (tile, slices) = (spec.tile, slices(spec, depth));
+pub(super) fn sum(text: &mut String, spec: &MatmulSpec) {
+    let (tile, slices) = (spec.tile, slices(spec));
     *text += "    var k = 0u;\n";
     for slice in &slices {
         slice.declare(text);
@@ -40,14 +40,13 @@ pub(super) fn sum(text: &mut String, spec: &MatmulSpec, depth: u32) {
         text,
         "{fetch}    loop {{
 {stage}        workgroupBarrier();
-        k += {depth}u;
+        k += {DEPTH}u;
         if k < k_end {{
 {fetch}        }}
-        for (var at = 0u; at < {depth}u; at += {FRAGMENT}u) {{
 "
     );
     multiply(text, tile);
-    *text += "        }\n        workgroupBarrier();\n        if k >= k_end { break; }\n    }\n";
+    *text += "        workgroupBarrier();\n        if k >= k_end { break; }\n    }\n";
     hand_out(text, tile);
 }
 
@@ -56,28 +55,28 @@ fn fragments(tile: Tile) -> impl Iterator<Item = (u32, u32)> {
     (0..tile.rows).flat_map(move |row| (0..tile.column_vectors / 2).map(move |column| (row, column)))
 }
 
-/// Sixteen positions of the slice, from `at` on.
+/// A whole slice: its depth is a fragment's.
 fn multiply(text: &mut String, tile: Tile) {
     let (rows, columns) = (tile.workgroup_rows(), tile.workgroup_columns());
     for row in 0..tile.rows {
-        let first = format!("at * {rows}u + local.y * {}u + {}u", FRAGMENT * tile.rows, FRAGMENT * row);
+        let first = format!("local.y * {}u + {}u", FRAGMENT * tile.rows, FRAGMENT * row);
         // Along the slice's rows, positions of the summed axis: A's columns.
         let _ = writeln!(
             text,
-            "            let a{row} = coopLoad<coop_mat16x16<f16, A>>(&a_slice[{first}], {rows}u);"
+            "        let a{row} = coopLoad<coop_mat16x16<f16, A>>(&a_slice[{first}], {rows}u);"
         );
     }
     for column in 0..tile.column_vectors / 2 {
         let own = FRAGMENT * tile.column_vectors / 2;
-        let first = format!("at * {columns}u + local.x / {LANES}u * {own}u + {}u", FRAGMENT * column);
+        let first = format!("local.x / {LANES}u * {own}u + {}u", FRAGMENT * column);
         let _ = writeln!(
             text,
-            "            let b{column} = coopLoadT<coop_mat16x16<f16, B>>(&b_slice[{first}], {columns}u);"
+            "        let b{column} = coopLoadT<coop_mat16x16<f16, B>>(&b_slice[{first}], {columns}u);"
         );
     }
     for (row, column) in fragments(tile) {
         let sum = format!("fragment{row}_{column}");
-        let _ = writeln!(text, "            {sum} = coopMultiplyAdd(a{row}, b{column}, {sum});");
+        let _ = writeln!(text, "        {sum} = coopMultiplyAdd(a{row}, b{column}, {sum});");
     }
 }
 
