@@ -1,4 +1,4 @@
-//! `downhill bench kernels` and `bench step --profile`: what they tell, and that it adds up.
+//! `downhill bench kernels` and `bench step`: what they tell, and that it adds up.
 
 mod program;
 
@@ -62,9 +62,33 @@ fn a_profile_has_every_launch_of_a_step_and_a_trace_that_viewers_open() {
 }
 
 #[test]
+fn the_host_time_of_a_step_is_told_in_parts_and_a_submit_takes_as_many_steps_as_asked_for() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let flags = ["--data", "random:200x20:3", "--model", "mlp:16", "--batch", "50", "--steps", "40"];
+    for (asked, taken) in [("1", 1), ("5", 5), ("1000", 16)] {
+        let more = ["--warm-up", "1", "--json", "--steps-per-submit", asked];
+        let text = succeed(folder.path(), &[&["bench", "step"], &flags[..], &more].concat()).stdout;
+        let lines = events(&text);
+        let done = lines.last().expect("a line");
+        assert_eq!(done["steps_per_submit"], taken, "{done}");
+        let seconds = |part: &str| done[format!("{part}_seconds_per_step")].as_f64();
+        let parts = ["recording", "submitting", "waiting"].map(seconds);
+        let Some(total) = seconds("host") else {
+            assert!(!cfg!(unix) && parts == [None; 3], "{done}");
+            continue;
+        };
+        let parts = parts.map(|part| part.expect("seconds"));
+        assert!(parts[0] > 0.0 && parts[1] > 0.0 && parts[2] >= 0.0, "{done}");
+        // Sums of a few numbers.
+        assert!((parts.iter().sum::<f64>() - total).abs() <= 1e-9 * total, "{done}");
+    }
+}
+
+#[test]
 fn what_cannot_be_measured_is_said_at_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let rows: [(&[&str], &str); 3] = [
+    let rows: [(&[&str], &str); 4] = [
+        (&["step", "--data", "digits", "--steps-per-submit", "0"], "0 is not in 1.."),
         (&["kernels", "--kernel", "matmull"], "--kernel: unknown name `matmull`"),
         (&["kernels", "--parameters", "5"], "5 is not in 1048576..=4294967296"),
         (&["step", "--data", "digits", "--profile", "no/t.json"], "--profile: there is no folder no"),
