@@ -1,11 +1,12 @@
-//! `downhill bench kernels` and `bench step`: what they tell, and that it adds up.
+//! `downhill bench kernels` and `bench step`: what they tell, that it adds up, and where what they compile is kept.
 
 mod program;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
-use program::{run, succeed};
+use program::{Ended, command, run, succeed};
 use serde_json::Value;
 
 fn events(text: &str) -> Vec<Value> {
@@ -98,4 +99,65 @@ fn what_cannot_be_measured_is_said_at_once() {
         assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.stderr);
         assert!(ended.error("refused").contains(fragment), "{arguments:?}: {}", ended.stderr);
     }
+}
+
+const STEP: [&str; 9] =
+    ["bench", "step", "--data", "random:100x4:2", "--model", "linear", "--steps", "1", "--json"];
+
+/// Files in `folder`, or none where there is no folder.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Takes a step with `more` arguments and `variables` of the environment.
+fn step(folder: &Path, more: &[&str], variables: &[(&str, &Path)]) -> Ended {
+    let mut command = command(folder, &[&STEP[..], more].concat());
+    command.env_remove("DOWNHILL_PIPELINE_CACHE").envs(variables.iter().copied());
+    let ended = Ended::of(command.output().expect("the program starts"));
+    assert_eq!(ended.code, Some(0), "{more:?} {variables:?}: {}", ended.stderr);
+    ended
+}
+
+/// Whether the adapter that is taken keeps pipelines: on Vulkan.
+fn has_caches() -> bool {
+    let gpu = downhill::Gpu::new(&downhill::GpuOptions::default()).expect("an adapter");
+    gpu.adapter_info().backend == downhill::wgpu::Backend::Vulkan
+}
+
+#[test]
+fn compiled_kernels_are_kept_where_asked_for_and_nowhere_else() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = folder.path().join("home");
+    let [flag, variable, user] = ["flag", "variable", "home/caches"].map(|name| folder.path().join(name));
+    let kept = usize::from(has_caches());
+    // Where caches lie without either, on the systems where a variable says it.
+    let user_variables: &[(&str, &Path)] = &[("XDG_CACHE_HOME", &user), ("HOME", &home)];
+
+    let off = [("DOWNHILL_PIPELINE_CACHE", Path::new("off")), user_variables[0], user_variables[1]];
+    step(folder.path(), &[], &off);
+    assert!(files(&user.join("downhill")).is_empty(), "it is off");
+
+    let variables = [("DOWNHILL_PIPELINE_CACHE", variable.as_path())];
+    step(folder.path(), &[], &variables);
+    assert_eq!(files(&variable).len(), kept);
+    step(folder.path(), &["--pipeline-cache", "flag"], &variables);
+    assert_eq!(
+        (files(&flag).len(), files(&flag)),
+        (kept, files(&variable)),
+        "the flag outranks the variable"
+    );
+
+    if cfg!(target_os = "linux") {
+        step(folder.path(), &[], user_variables);
+        assert_eq!(files(&user.join("downhill")), files(&flag));
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_a_warning() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("file"), "no folder").expect("a file");
+    let ended = step(folder.path(), &["--pipeline-cache", "file"], &[]);
+    assert_eq!(ended.stderr.contains("compiled pipelines are not kept"), has_caches(), "{}", ended.stderr);
 }

@@ -155,11 +155,10 @@ impl Host {
     fn told(&self, steps_per_submit: u64) -> String {
         let [total, recording, submitting, waiting] =
             [self.total, self.recording(), self.times.submitting, self.times.waiting].map(|time| 1e6 * time);
-        let together =
-            if steps_per_submit > 1 { format!(", {steps_per_submit} at once") } else { String::new() };
+        let steps = if steps_per_submit == 1 { "step" } else { "steps" };
         format!(
-            "{total:.1} µs of the training thread's processor time a step: recording {recording:.1} µs, submitting{together} \
-             {submitting:.1} µs, waiting {waiting:.1} µs"
+            "{total:.1} µs of the training thread's processor time a step: recording {recording:.1} µs, submitting \
+             {submitting:.1} µs ({steps_per_submit} {steps} at once), waiting {waiting:.1} µs"
         )
     }
 }
