@@ -29,6 +29,7 @@
 
 #![warn(missing_docs)]
 
+mod atomic;
 pub mod data;
 mod error;
 mod expression;
@@ -53,7 +54,7 @@ pub mod cli;
 pub use error::{Error, Result};
 pub use gpu::{
     AdapterChoice, AdapterClass, AdapterFeatures, AdapterLimits, AdapterReport, Budget, Gpu, GpuOptions,
-    LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, Survey, adapters,
+    HostTimes, LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, Survey, adapters,
 };
 pub use graph::{Array, Dim, Element, Graph, Initial, ParameterInfo, Shape, StepContext, TensorType, Var};
 pub use measure::{Ceilings, KernelBench, KernelCase, KernelTiming, Yardstick, kernel_cases};

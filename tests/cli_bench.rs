@@ -1,11 +1,12 @@
-//! `downhill bench kernels` and `bench step --profile`: what they tell, and that it adds up.
+//! `downhill bench kernels` and `bench step`: what they tell, that it adds up, and where what they compile is kept.
 
 mod program;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
-use program::{run, succeed};
+use program::{Ended, command, run, succeed};
 use serde_json::Value;
 
 fn events(text: &str) -> Vec<Value> {
@@ -62,9 +63,33 @@ fn a_profile_has_every_launch_of_a_step_and_a_trace_that_viewers_open() {
 }
 
 #[test]
+fn the_host_time_of_a_step_is_told_in_parts_and_a_submit_takes_as_many_steps_as_asked_for() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let flags = ["--data", "random:200x20:3", "--model", "mlp:16", "--batch", "50", "--steps", "40"];
+    for (asked, taken) in [("1", 1), ("5", 5), ("1000", 16)] {
+        let more = ["--warm-up", "1", "--json", "--steps-per-submit", asked];
+        let text = succeed(folder.path(), &[&["bench", "step"], &flags[..], &more].concat()).stdout;
+        let lines = events(&text);
+        let done = lines.last().expect("a line");
+        assert_eq!(done["steps_per_submit"], taken, "{done}");
+        let seconds = |part: &str| done[format!("{part}_seconds_per_step")].as_f64();
+        let parts = ["recording", "submitting", "waiting"].map(seconds);
+        let Some(total) = seconds("host") else {
+            assert!(!cfg!(unix) && parts == [None; 3], "{done}");
+            continue;
+        };
+        let parts = parts.map(|part| part.expect("seconds"));
+        assert!(parts[0] > 0.0 && parts[1] > 0.0 && parts[2] >= 0.0, "{done}");
+        // Sums of a few numbers.
+        assert!((parts.iter().sum::<f64>() - total).abs() <= 1e-9 * total, "{done}");
+    }
+}
+
+#[test]
 fn what_cannot_be_measured_is_said_at_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let rows: [(&[&str], &str); 3] = [
+    let rows: [(&[&str], &str); 4] = [
+        (&["step", "--data", "digits", "--steps-per-submit", "0"], "0 is not in 1.."),
         (&["kernels", "--kernel", "matmull"], "--kernel: unknown name `matmull`"),
         (&["kernels", "--parameters", "5"], "5 is not in 1048576..=4294967296"),
         (&["step", "--data", "digits", "--profile", "no/t.json"], "--profile: there is no folder no"),
@@ -74,4 +99,65 @@ fn what_cannot_be_measured_is_said_at_once() {
         assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.stderr);
         assert!(ended.error("refused").contains(fragment), "{arguments:?}: {}", ended.stderr);
     }
+}
+
+const STEP: [&str; 9] =
+    ["bench", "step", "--data", "random:100x4:2", "--model", "linear", "--steps", "1", "--json"];
+
+/// Files in `folder`, or none where there is no folder.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Takes a step with `more` arguments and `variables` of the environment.
+fn step(folder: &Path, more: &[&str], variables: &[(&str, &Path)]) -> Ended {
+    let mut command = command(folder, &[&STEP[..], more].concat());
+    command.env_remove("DOWNHILL_PIPELINE_CACHE").envs(variables.iter().copied());
+    let ended = Ended::of(command.output().expect("the program starts"));
+    assert_eq!(ended.code, Some(0), "{more:?} {variables:?}: {}", ended.stderr);
+    ended
+}
+
+/// Whether the adapter that is taken keeps pipelines: on Vulkan.
+fn has_caches() -> bool {
+    let gpu = downhill::Gpu::new(&downhill::GpuOptions::default()).expect("an adapter");
+    gpu.adapter_info().backend == downhill::wgpu::Backend::Vulkan
+}
+
+#[test]
+fn compiled_kernels_are_kept_where_asked_for_and_nowhere_else() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = folder.path().join("home");
+    let [flag, variable, user] = ["flag", "variable", "home/caches"].map(|name| folder.path().join(name));
+    let kept = usize::from(has_caches());
+    // Where caches lie without either, on the systems where a variable says it.
+    let user_variables: &[(&str, &Path)] = &[("XDG_CACHE_HOME", &user), ("HOME", &home)];
+
+    let off = [("DOWNHILL_PIPELINE_CACHE", Path::new("off")), user_variables[0], user_variables[1]];
+    step(folder.path(), &[], &off);
+    assert!(files(&user.join("downhill")).is_empty(), "it is off");
+
+    let variables = [("DOWNHILL_PIPELINE_CACHE", variable.as_path())];
+    step(folder.path(), &[], &variables);
+    assert_eq!(files(&variable).len(), kept);
+    step(folder.path(), &["--pipeline-cache", "flag"], &variables);
+    assert_eq!(
+        (files(&flag).len(), files(&flag)),
+        (kept, files(&variable)),
+        "the flag outranks the variable"
+    );
+
+    if cfg!(target_os = "linux") {
+        step(folder.path(), &[], user_variables);
+        assert_eq!(files(&user.join("downhill")), files(&flag));
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_a_warning() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("file"), "no folder").expect("a file");
+    let ended = step(folder.path(), &["--pipeline-cache", "file"], &[]);
+    assert_eq!(ended.stderr.contains("compiled pipelines are not kept"), has_caches(), "{}", ended.stderr);
 }

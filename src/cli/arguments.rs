@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
+use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
 
 use super::bench::{WITHOUT_USE, WITHOUT_USE_FOR_BATCHES};
 use super::race::WITHOUT_USE_FOR_RACES;
 use crate::run::{OptimizerSettings, RunConfig, RunFolder, Settings};
-use crate::{AdapterChoice, Error, GpuOptions, Result};
+use crate::{AdapterChoice, Error, Gpu, GpuOptions, Result};
 
 /// Trains neural networks on any Vulkan, Metal or DX12 GPU.
 #[derive(Parser)]
@@ -33,6 +34,11 @@ pub(super) struct Global {
     /// What a run may take of the adapter's memory: `2GiB`, `500MB`, `75%` [default: what is free]
     #[arg(long, global = true, help_heading = ALL_COMMANDS, value_name = "SIZE", allow_hyphen_values = true)]
     pub memory_limit: Option<String>,
+    /// Where compiled kernels are kept for the next start, on Vulkan, or `off` [default: `downhill` in the user's folder for
+    /// caches]
+    #[arg(long, global = true, help_heading = ALL_COMMANDS, value_name = "DIR", env = "DOWNHILL_PIPELINE_CACHE",
+        hide_env_values = true)]
+    pub pipeline_cache: Option<PathBuf>,
     /// Print JSON lines, the last with the event `done` or `error`
     #[arg(long, global = true, help_heading = ALL_COMMANDS)]
     pub json: bool,
@@ -173,6 +179,9 @@ pub(super) struct BenchStepArguments {
     /// Steps before those that are measured
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub warm_up: u64,
+    /// Micro-batches that share a submit, as far as there is room [default: as many as make it last two milliseconds]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub steps_per_submit: Option<u64>,
     /// Tell how long each kernel of a step takes, and write it as a trace for Perfetto or chrome://tracing
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "trace.json")]
     pub profile: Option<PathBuf>,
@@ -309,6 +318,17 @@ impl Global {
             memory_limit: self.memory_limit.as_deref().map(str::parse).transpose()?,
             ..GpuOptions::default()
         })
+    }
+
+    /// Opens a device that keeps what it compiles.
+    pub fn open(&self, options: GpuOptions) -> Result<Gpu> {
+        let pipeline_cache = match &self.pipeline_cache {
+            Some(off) if off.as_os_str() == "off" => None,
+            Some(folder) => Some(folder.clone()),
+            // Where there is no home there is no such folder, and every start compiles.
+            None => choose_native_strategy().ok().map(|user| user.cache_dir().join("downhill")),
+        };
+        Gpu::new(&GpuOptions { pipeline_cache, ..options })
     }
 }
 

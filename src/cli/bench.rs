@@ -11,7 +11,7 @@ use super::profile::profile;
 use crate::data::Split;
 use crate::run::{RunConfig, Settings, given};
 use crate::train::{Choice, MemoryModel, TrainOptions, Trainer};
-use crate::{Error, Gpu, Result};
+use crate::{Error, Gpu, HostTimes, Result};
 
 /// Settings of `train` that a measurement of steps has no use for.
 pub(super) const WITHOUT_USE: [&str; 5] = ["test", "epochs", "eval_every", "log_every", "out"];
@@ -41,30 +41,31 @@ pub(super) fn step(
     arguments.profile.as_ref().map_or(Ok(()), |file| check_file("--profile", file))?;
     let mut split = config.load_data()?;
     split.test = None;
-    let gpu = Gpu::new(&config.gpu_options())?;
+    let gpu = global.open(config.gpu_options())?;
     let mut trainer = Trainer::new(&gpu, split.clone(), config.options.clone())?;
     output.event("plan", trainer.report())?;
+    trainer.share_submits(arguments.steps_per_submit)?;
     trainer.run_steps(1)?;
     let first = began.elapsed().as_secs_f64();
     let measured = trainer.measured_bytes();
     let mut streamed = streamed(&gpu, split, &config, &trainer)?;
     for trainer in [Some(&mut trainer), streamed.as_mut()].into_iter().flatten() {
+        trainer.share_submits(arguments.steps_per_submit)?;
         trainer.run_steps(arguments.warm_up)?;
     }
     let steps = arguments.settings.steps.unwrap_or(STEPS);
     let (mut seconds, mut streamed_seconds, waits) = (0.0, 0.0, trainer.device_waits());
-    let mut host = Some(0.0);
+    let mut host = Host::default();
     for turn in 0..TURNS.min(steps) {
         let share = steps * (turn + 1) / TURNS - steps * turn / TURNS;
-        let began = thread_time();
-        seconds += timed(&mut trainer, share)?;
-        host = host.zip(thread_time()).zip(began).map(|((so_far, now), began)| so_far + now - began);
+        seconds += host.count(&gpu, || timed(&mut trainer, share))?;
         if let Some(streamed) = &mut streamed {
             streamed_seconds += timed(streamed, share)?;
         }
     }
     let waits = trainer.device_waits() - waits;
-    let host = host.map(|seconds| seconds / steps as f64);
+    let host = host.a_step(steps);
+    let steps_per_submit = trainer.steps_per_submit()?;
     let on_gpu =
         (0..TIMED).map(|_| trainer.time_step()).collect::<Result<Option<Vec<f64>>>>()?.and_then(median);
     let rate = steps as f64 / seconds;
@@ -87,9 +88,7 @@ pub(super) fn step(
     if let Some(on_gpu) = on_gpu {
         output.result(&format!("{:.3} ms of a step are kernels on the adapter", 1e3 * on_gpu))?;
     }
-    if let Some(host) = host {
-        output.result(&format!("{:.1} µs of the training thread's processor time a step", 1e6 * host))?;
-    }
+    host.as_ref().map_or(Ok(()), |host| output.result(&host.told(steps_per_submit)))?;
     output.result(&format!("bound by {}", trainer.bound()))?;
     output.result(&format!("{first:.3} s from the start of the program to the end of the first step"))?;
     let trace = arguments.profile.as_deref();
@@ -104,7 +103,11 @@ pub(super) fn step(
             "resident": report.resident,
             "streamed_steps_per_second": if report.resident { streamed_rate } else { Some(rate) },
             "gpu_seconds_per_step": on_gpu,
-            "host_seconds_per_step": host,
+            "host_seconds_per_step": host.as_ref().map(|host| host.total),
+            "recording_seconds_per_step": host.as_ref().map(Host::recording),
+            "submitting_seconds_per_step": host.as_ref().map(|host| host.times.submitting),
+            "waiting_seconds_per_step": host.as_ref().map(|host| host.times.waiting),
+            "steps_per_submit": steps_per_submit,
             "waits": waits,
             "bound": trainer.bound(),
             "first_step_seconds": first,
@@ -115,16 +118,59 @@ pub(super) fn step(
     )
 }
 
-/// Seconds of processor time of this thread, which are the host's own work, where the system tells.
-fn thread_time() -> Option<f64> {
-    #[cfg(unix)]
-    {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        Some(time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64)
-    }
-    #[cfg(not(unix))]
-    None
+/// Seconds of the training thread's processor time, which are the host's own work.
+#[derive(Default)]
+struct Host {
+    total: f64,
+    times: HostTimes,
 }
+
+impl Host {
+    /// Adds the time of `work` where the system tells it.
+    fn count<T>(&mut self, gpu: &Gpu, work: impl FnOnce() -> T) -> T {
+        let Some(clock) = THREAD_CLOCK else { return work() };
+        gpu.time_host(clock);
+        let began = clock();
+        let done = work();
+        self.total += clock() - began;
+        let HostTimes { submitting, waiting } = gpu.host_times();
+        self.times.submitting += submitting;
+        self.times.waiting += waiting;
+        done
+    }
+
+    /// As a share of each of `steps`; none where the system does not tell.
+    fn a_step(self, steps: u64) -> Option<Self> {
+        let share = |seconds: f64| seconds / steps as f64;
+        let HostTimes { submitting, waiting } = self.times;
+        let times = HostTimes { submitting: share(submitting), waiting: share(waiting) };
+        THREAD_CLOCK.map(|_| Host { total: share(self.total), times })
+    }
+
+    /// What is neither the driver's submits nor waits: this program's own work, and wgpu's.
+    fn recording(&self) -> f64 {
+        self.total - self.times.submitting - self.times.waiting
+    }
+
+    fn told(&self, steps_per_submit: u64) -> String {
+        let [total, recording, submitting, waiting] =
+            [self.total, self.recording(), self.times.submitting, self.times.waiting].map(|time| 1e6 * time);
+        let steps = if steps_per_submit == 1 { "step" } else { "steps" };
+        format!(
+            "{total:.1} µs of the training thread's processor time a step: recording {recording:.1} µs, submitting \
+             {submitting:.1} µs ({steps_per_submit} {steps} at once), waiting {waiting:.1} µs"
+        )
+    }
+}
+
+/// Tells the seconds of processor time of the thread that asks, where the system does.
+#[cfg(unix)]
+const THREAD_CLOCK: Option<fn() -> f64> = Some(|| {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
+});
+#[cfg(not(unix))]
+const THREAD_CLOCK: Option<fn() -> f64> = None;
 
 /// Seconds of `steps` steps.
 fn timed(trainer: &mut Trainer, steps: u64) -> Result<f64> {

@@ -10,9 +10,10 @@ use super::arguments::{BenchBatchArguments, Global, gathered};
 use super::batch_chart;
 use super::bench::{median, refuse_without_use};
 use super::output::{Ended, Output, check_file, complain};
+use crate::atomic::write as write_atomically;
 use crate::data::Split;
 use crate::gpu::format_bytes;
-use crate::run::{RunConfig, Settings, write_atomically};
+use crate::run::{RunConfig, Settings};
 use crate::train::{BatchSize, Length, MemoryModel, TrainOptions, Trainer, powers_up_to};
 use crate::{Error, Gpu, Result};
 
@@ -56,7 +57,7 @@ pub(super) fn batch(arguments: &BenchBatchArguments, global: &Global, output: &O
     let mut config = RunConfig::resolve(&Settings { log_every: Some(0), ..settings })?;
     let mut split = config.load_data()?;
     split.test = None;
-    let gpu = Gpu::new(&config.gpu_options())?;
+    let gpu = global.open(config.gpu_options())?;
     let budget = gpu.budget().bytes;
     let sizes = sizes(arguments, &gpu, &split, &config.options)?;
     let mut turns: Vec<Vec<Turn>> = sizes.iter().map(|_| Vec::new()).collect();

@@ -45,7 +45,7 @@ struct Line<'a> {
 }
 
 pub(super) fn kernels(arguments: &BenchKernelsArguments, global: &Global, output: &Output) -> Ended {
-    let gpu = Gpu::new(&global.gpu_options()?)?;
+    let gpu = global.open(global.gpu_options()?)?;
     let (cases, updates) = chosen(&arguments.kernel, kernel_cases(gpu.profile())?, updates()?)?;
     output.result(&gpu.adapter_info().name)?;
     let yardstick = Yardstick::new(&gpu)?;

@@ -8,7 +8,7 @@ use super::progress::metric;
 use crate::data::{DataSpec, Dataset, Schema, Task, load_for_evaluation, load_for_prediction};
 use crate::run::{RunFolder, read_model};
 use crate::train::{Predictions, Predictor};
-use crate::{Error, Gpu, Result};
+use crate::{Error, Result};
 
 /// Loss and metrics of a run on rows with targets.
 pub(super) fn evaluate(arguments: &EvalArguments, global: &Global, output: &Output) -> Ended {
@@ -75,7 +75,7 @@ fn open(
     }
     let parameters = read_model(&folder.model_path())?;
     let dataset = load(&arguments.data.parse()?, &schema, config.options.seed)?;
-    let gpu = Gpu::new(&gpu_options)?;
+    let gpu = global.open(gpu_options)?;
     let predictor = Predictor::new(&gpu, &config.options.model, &schema, loss, parameters);
     let predictor = predictor.map_err(|error| match error {
         Error::Shape { message, .. } => {

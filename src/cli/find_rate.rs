@@ -11,7 +11,7 @@ use super::rate_chart;
 use super::train::watch_interrupts;
 use crate::run::RunConfig;
 use crate::train::{RangeTest, RateCurve, RateRange};
-use crate::{Error, Gpu, Result};
+use crate::{Error, Result};
 
 /// Settings that the test has no use for: it goes through all rates, and keeps no run.
 const WITHOUT_USE: [&str; 5] = ["epochs", "eval_every", "log_every", "out", "schedule"];
@@ -23,7 +23,7 @@ pub(super) fn find_rate(arguments: &TrainArguments, global: &Global, output: &Ou
     let usual = RateRange::default();
     let range = RateRange { steps: arguments.settings.steps.unwrap_or(usual.steps), ..usual };
     let interrupted = watch_interrupts();
-    let gpu = Gpu::new(&config.gpu_options())?;
+    let gpu = global.open(config.gpu_options())?;
     let mut test = RangeTest::new(&gpu, data, config.options, range)?;
     output.event("plan", test.trainer().report())?;
     while let Some(point) = test.next_point(&interrupted)? {

@@ -8,7 +8,7 @@ use super::output::{Ended, Output, Stop};
 use super::train::list;
 use crate::run::{Settings, modifiers, optimizer};
 use crate::schedule_help;
-use crate::{Gpu, MinimizeOptions, Minimum, Objective, Optimizer, Result, Status, minimize as run};
+use crate::{MinimizeOptions, Minimum, Objective, Optimizer, Result, Status, minimize as run};
 
 /// Numbers of a vector that people are shown.
 const SHOWN: usize = 10;
@@ -36,7 +36,7 @@ pub(super) fn minimize(arguments: &MinimizeArguments, global: &Global, output: &
         tolerance: arguments.tolerance,
         ..options(optimizer(arguments.optimizer.table()?.as_ref())?, &settings)?
     };
-    let gpu = Gpu::new(&gpu_options)?;
+    let gpu = global.open(gpu_options)?;
     output.explain(&format!("{} on {}", options.optimizer, gpu.adapter_info().name));
     let minimum = run(&gpu, &objective, &options)?;
     for point in &minimum.trace {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::bench::median;
 use super::output::{Ended, Output};
-use crate::run::write_atomically;
+use crate::atomic::write as write_atomically;
 use crate::train::{LaunchTime, Trainer};
 use crate::{Error, Result};
 

@@ -10,9 +10,10 @@ use super::optimizer_list::list_optimizers;
 use super::output::{Ended, Output, check_file};
 use super::train::{help, list};
 use super::{race_expression, race_training};
+use crate::atomic::write as write_atomically;
 use crate::plot::Scene;
 use crate::race::Racer;
-use crate::run::{OptimizerSettings, optimizer, write_atomically};
+use crate::run::{OptimizerSettings, optimizer};
 use crate::{Error, Result};
 
 /// Settings of `train` that a race has no use for.

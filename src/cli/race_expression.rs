@@ -6,10 +6,11 @@ use super::arguments::{Global, RaceArguments};
 use super::minimize::options;
 use super::output::{Ended, Output};
 use super::race::{CLASSICAL, cell, described, done, draw, racers, table_with_targets};
+use crate::atomic::write as write_atomically;
 use crate::plot::{Curve, Landscape, Panel, Path, curves, gif};
 use crate::race::Racer;
-use crate::run::{given, write_atomically};
-use crate::{Error, Gpu, MinimizeOptions, Minimum, Objective, Result, Status, minimize};
+use crate::run::given;
+use crate::{Error, MinimizeOptions, Minimum, Objective, Result, Status, minimize};
 
 /// Two long narrow valleys that meet in a saddle at (0, 0). Plain descent bounces from wall to wall, momentum overshoots,
 /// Nesterov's look-ahead damps that, and rules that scale each unknown cut the corner.
@@ -55,7 +56,7 @@ pub(super) fn race(arguments: &RaceArguments, global: &Global, output: &Output) 
         Ok(MinimizeOptions { steps, trace, ..given })
     };
     let all_options = racers.iter().map(all_options).collect::<Result<Vec<_>>>()?;
-    let gpu = Gpu::new(&global.gpu_options()?)?;
+    let gpu = global.open(global.gpu_options()?)?;
     let mut minima = Vec::new();
     for (racer, options) in racers.iter().zip(&all_options) {
         let minimum = minimize(&gpu, &objective, options)?;

@@ -9,7 +9,7 @@ use super::race::{CLASSICAL, cell, described, done, draw, racers, table_with_tar
 use crate::plot::{Curve, Panel, curves};
 use crate::race::{Lap, Racer, TrainingRace, race_training};
 use crate::run::{OptimizerSettings, RunConfig};
-use crate::{Error, Gpu, Result};
+use crate::{Error, Result};
 
 pub(super) fn race(arguments: &RaceArguments, global: &Global, output: &Output) -> Ended {
     if arguments.start.is_some() {
@@ -26,7 +26,7 @@ pub(super) fn race(arguments: &RaceArguments, global: &Global, output: &Output) 
     let settings = gathered(None, &arguments.settings, &OptimizerSettings::default(), global)?;
     let mut config = RunConfig::resolve(&settings)?;
     let split = config.load_data()?;
-    let gpu = Gpu::new(&config.gpu_options())?;
+    let gpu = global.open(config.gpu_options())?;
     let mut races = Vec::new();
     for racer in &racers {
         let tell = |lap: &Lap| {

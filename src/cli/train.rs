@@ -18,7 +18,7 @@ use crate::nn::model_help;
 use crate::optim::schedule_help;
 use crate::run::{EpochMetrics, Record, Run, RunConfig, RunFolder, Settings, given, read_checkpoint};
 use crate::train::{BatchSize, Event, Length, TrainOptions, Trainer};
-use crate::{Error, Gpu, Result};
+use crate::{Error, Result};
 
 /// Settings that a resumed run may be given: they do not change what it computes, but by rounding.
 const RESUMABLE: [&str; 8] =
@@ -56,7 +56,7 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
 
     let interrupted = watch_interrupts();
     let name = split.train.name().to_owned();
-    let gpu = Gpu::new(&config.gpu_options())?;
+    let gpu = global.open(config.gpu_options())?;
     let trainer = Trainer::new(&gpu, split, config.options.clone())?;
     config.options.modifiers.check_length(trainer.total_steps())?;
     output.event("plan", trainer.report())?;

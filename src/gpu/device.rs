@@ -1,6 +1,7 @@
 //! A device to train on: opened with the adapter's real limits, or handed over by an app.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -11,7 +12,9 @@ use wgpu::{Features, PollType, SubmissionIndex};
 use super::adapter::{self, AdapterChoice};
 use super::buffer::Account;
 use super::fault::{Faults, device_error, one_line};
+use super::host_time::HostClock;
 use super::memory::{self, AdapterMemory, Budget, MemoryLimit};
+use super::pipeline_cache::PipelineFile;
 use super::profile::{AdapterClass, LimitOverrides, Profile};
 use super::transfer::Transfers;
 use crate::{Error, Result};
@@ -35,6 +38,9 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Limits lowered on purpose, for tests.
     pub overrides: LimitOverrides,
+    /// The folder where compiled pipelines are kept for the next start, where the backend can (Vulkan); none, and nothing is
+    /// written. A file there that is damaged, or of another adapter or driver, is replaced.
+    pub pipeline_cache: Option<PathBuf>,
 }
 
 /// A device with its queue, its [`Profile`] and its memory [`Budget`]. Clones are the same device.
@@ -50,6 +56,9 @@ pub struct Gpu {
     checked: bool,
     faults: Faults,
     pub(super) account: Arc<Account>,
+    pub(super) host: HostClock,
+    /// None where nobody asked for one, or the backend has none.
+    pub(super) pipelines: Option<PipelineFile>,
     /// None before the first transfer.
     pub(super) transfers: Arc<Mutex<Option<Transfers>>>,
 }
@@ -62,9 +71,12 @@ impl Gpu {
     pub fn new(options: &GpuOptions) -> Result<Self> {
         let adapter = adapter::choose(&options.adapter)?;
         let budget = Budget::of(&adapter, options.memory_limit)?;
+        let keeps =
+            if options.pipeline_cache.is_some() { Features::PIPELINE_CACHE } else { Features::empty() };
+        let useful = USEFUL | keeps;
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("downhill"),
-            required_features: adapter.features() & USEFUL,
+            required_features: adapter.features() & useful,
             required_limits: options.overrides.lower(adapter.limits()),
             // Few, long-lived buffers: small blocks cost nothing and keep what is reserved near what is used.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
@@ -75,7 +87,10 @@ impl Gpu {
             Error::Adapter(format!("cannot open the adapter `{name}`: {}", one_line(&error.to_string())))
         })?;
         let faults = Faults::watch(&device);
-        Ok(Self::assemble(adapter, device, queue, budget, options.checked, faults))
+        let gpu = Self::assemble(adapter, device, queue, budget, options.checked, faults);
+        let open = |folder: &PathBuf| PipelineFile::open(&gpu.device, &gpu.info, folder);
+        let pipelines = options.pipeline_cache.as_ref().and_then(open);
+        Ok(Gpu { pipelines, ..gpu })
     }
 
     /// Takes an app's own device, with the features and limits that the app gave it, and installs no
@@ -112,6 +127,8 @@ impl Gpu {
             checked,
             faults,
             account: Arc::default(),
+            host: HostClock::default(),
+            pipelines: None,
             transfers: Arc::default(),
         }
     }
@@ -183,7 +200,8 @@ impl Gpu {
 
     /// Submits what `encoder` recorded; the index is what [`Gpu::wait`] takes.
     pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) -> SubmissionIndex {
-        self.queue.submit([encoder.finish()])
+        let commands = encoder.finish();
+        self.host.count(|times| &mut times.submitting, || self.queue.submit([commands]))
     }
 
     /// Runs the callbacks of work that is done, and waits for nothing.
@@ -205,6 +223,10 @@ impl Gpu {
     /// whatever the time that it was given (llama.cpp's pull requests 20531 and 20618 met it too), and wgpu 30 panics
     /// where a wait with a time limit meets another thread's poll.
     pub(super) fn wait_until(&self, submission: &SubmissionIndex, is_done: impl Fn() -> bool) -> Result<()> {
+        self.host.count(|times| &mut times.waiting, || self.wait_patiently(submission, is_done))
+    }
+
+    fn wait_patiently(&self, submission: &SubmissionIndex, is_done: impl Fn() -> bool) -> Result<()> {
         if self.profile.class != AdapterClass::Software {
             return self
                 .poll_with(PollType::Wait { submission_index: Some(submission.clone()), timeout: None });

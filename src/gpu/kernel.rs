@@ -142,7 +142,7 @@ impl Kernels {
                     constants: &[],
                     zero_initialize_workgroup_memory: false,
                 },
-                cache: None,
+                cache: self.gpu.pipelines.as_ref().map(|file| &file.cache),
             })
         })?;
         Ok(Kernel { pipeline, layout })

@@ -1,7 +1,7 @@
-//! Uploads of every step: a ring of mapped buffers, filled on any thread and copied by the device.
+//! Uploads of the steps of a submit: a ring of mapped buffers, filled on any thread and copied by the device.
 //!
 //! A [`StagingSlot`] is the mapped memory itself and may be sent to another thread. The ring is also what keeps the host from
-//! running ahead: with three slots, one is filled while at most two steps are in flight.
+//! running ahead: with three slots, one is filled while at most two submits are in flight.
 
 use wgpu::{BufferViewMut, COPY_BUFFER_ALIGNMENT, CommandEncoder, MapMode, SubmissionIndex};
 
@@ -11,7 +11,7 @@ use super::fault::device_error;
 use super::mapping::{Mapping, SharedTurn, Turn};
 use crate::Result;
 
-/// Slots that let one be filled while two steps are in flight.
+/// Slots that let one be filled while two submits are in flight.
 pub(crate) const STAGING_SLOTS: usize = 3;
 
 /// A ring of equal upload buffers.
@@ -99,24 +99,28 @@ impl StagingRing {
         Ok(StagingSlot { index, view, turn: slot.turn.clone() })
     }
 
-    /// Closes `slot` and records its copies. The encoder must be submitted, and [`StagingRing::submitted`]
-    /// told, before the slot comes round again.
-    pub(crate) fn record<'a>(
-        &mut self,
-        slot: StagingSlot,
+    /// Records copies out of `slot`, whose bytes there must not change any more.
+    pub(crate) fn copy<'a>(
+        &self,
+        slot: &StagingSlot,
         encoder: &mut CommandEncoder,
         copies: impl IntoIterator<Item = StagedCopy<'a>>,
     ) {
-        let mapping = &self.slots[slot.index];
-        mapping.turn.set(Turn::Recorded);
-        // A buffer is unmapped only when no view of it is left.
-        drop(slot);
-        let source = mapping.buffer.raw();
-        source.unmap();
+        let source = self.slots[slot.index].buffer.raw();
         for copy in copies {
             let bytes = copy.bytes.next_multiple_of(COPY_BUFFER_ALIGNMENT);
             encoder.copy_buffer_to_buffer(source, copy.from, copy.to, copy.at, bytes);
         }
+    }
+
+    /// Closes `slot`. The encoder with its copies must be submitted, and [`StagingRing::submitted`] told, before the slot
+    /// comes round again.
+    pub(crate) fn close(&self, slot: StagingSlot) {
+        let mapping = &self.slots[slot.index];
+        mapping.turn.set(Turn::Recorded);
+        // A buffer is unmapped only when no view of it is left.
+        drop(slot);
+        mapping.buffer.raw().unmap();
     }
 
     /// All that was recorded since the last call went to the device with `submission`.

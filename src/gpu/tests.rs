@@ -252,7 +252,8 @@ fn a_worker_thread_feeds_many_steps_through_the_rings() {
             }
             let mut encoder = gpu.device().create_command_encoder(&Default::default());
             let copy = StagedCopy { from: 4, to: input.raw(), at: 0, bytes: bytes - 2 };
-            staging.record(slot, &mut encoder, [copy]);
+            staging.copy(&slot, &mut encoder, [copy]);
+            staging.close(slot);
             readback.record(&mut encoder, input.raw(), 0, bytes, u64::from(step)).unwrap();
             let submission = gpu.submit(encoder);
             staging.submitted(&submission);
@@ -279,7 +280,8 @@ fn no_more_steps_are_in_flight_than_the_ring_has_slots() {
         assert!(step - finished < STAGING_SLOTS, "at step {step} only {finished} are finished");
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         let copy = StagedCopy { from: 0, to: x.raw(), at: 0, bytes: 4 };
-        staging.record(slot, &mut encoder, [copy]);
+        staging.copy(&slot, &mut encoder, [copy]);
+        staging.close(slot);
         record_affine(&gpu, &mut encoder, (&x, &y), (1 << 20) / 64, None).unwrap();
         readback.record(&mut encoder, y.raw(), 0, 4, 0).unwrap();
         let submission = gpu.submit(encoder);
@@ -354,11 +356,9 @@ fn threads_that_share_a_device_do_not_miss_their_callbacks() {
                     let mut slot = ring.acquire().unwrap();
                     slot.write(0, &bytes).unwrap();
                     let mut encoder = gpu.device().create_command_encoder(&Default::default());
-                    ring.record(
-                        slot,
-                        &mut encoder,
-                        [StagedCopy { from: 0, to: buffer.raw(), at: 0, bytes: 64 }],
-                    );
+                    let copy = StagedCopy { from: 0, to: buffer.raw(), at: 0, bytes: 64 };
+                    ring.copy(&slot, &mut encoder, [copy]);
+                    ring.close(slot);
                     ring.submitted(&gpu.submit(encoder));
                     ring.acquire().unwrap();
                     assert_eq!(gpu.read_buffer(buffer.raw(), 0..64).unwrap(), bytes);

@@ -55,6 +55,7 @@ impl<'a> Planned<'a> {
         let kernels = Kernels::new(gpu);
         let replay = Replay::new(gpu, &kernels, &plan, &memory, &memory.theta.iter().collect::<Vec<_>>())?;
         let update = Updater::new(gpu, &kernels, update, &memory)?;
+        gpu.keep_pipelines();
         let step = StepUniform::new(0, 0, 1, 1.0);
         gpu.write_buffer(memory.uniforms.raw(), 0, bytemuck::bytes_of(&step))?;
         for (name, buffer) in &memory.inputs {

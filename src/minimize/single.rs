@@ -98,6 +98,7 @@ impl<'a> Single<'a> {
         ];
         let source = KernelSource { label: "minimize", wgsl: &wgsl, bindings: &bindings };
         let kernel = Kernels::new(gpu).compile(&source)?;
+        gpu.keep_pipelines();
         let ranges = [&control, &schedule, &state, &record].map(|buffer| part(buffer, 0, buffer.bytes()));
         let bind_group = gpu.bind_group(&kernel, "minimize", &ranges)?;
         let launch = Launch { kernel, bind_group, groups: [1, 1] };

@@ -74,6 +74,7 @@ impl Stepper {
         needs.scalars = plan.scalars_bytes();
         let memory = Memory::new(gpu, &needs)?;
         let updater = Updater::new(gpu, &Kernels::new(gpu), plan, &memory)?;
+        gpu.keep_pipelines();
         let stepper =
             Stepper { gpu: gpu.clone(), parameters, layout, memory, updater, steps: 0, skipped_first: 0 };
         stepper.write(&stepper.memory.theta, theta)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use plotters::coord::{CoordTranslate, Shift};
 use plotters::prelude::*;
 
-use crate::run::write_atomically;
+use crate::atomic::write as write_atomically;
 use crate::{Error, Result};
 
 /// What drawing gives; nothing but a number that plotters cannot place makes it fail.

@@ -12,10 +12,9 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::atomic;
 use crate::optim::PlateauState;
 use crate::train::{LossScale, NamedTensor, Snapshot};
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
 
 /// The key of the metadata.
 const KEY: &str = "downhill";

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::atomic;
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
 
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic;
 use crate::train::{Bound, EpochRecord, Event, StepRecord};
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -3,7 +3,6 @@
 //! [`Run`] drives a [`Trainer`] and keeps the folder so that a process killed at any moment loses no more than
 //! the epoch under way. Nothing here prints.
 
-mod atomic;
 mod checkpoint;
 #[cfg(feature = "cli")]
 mod config;
@@ -23,8 +22,6 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "cli")]
-pub(crate) use atomic::write as write_atomically;
 pub use checkpoint::{read_checkpoint, read_model, write_checkpoint, write_model};
 #[cfg(feature = "cli")]
 pub use config::RunConfig;

@@ -1,16 +1,18 @@
 //! A run's memory and plans on a device: what a step uploads, records and reads back.
 //!
-//! A step writes one slot of the staging ring, records the copies out of it, the plan's launches and the
-//! optimizer's, and copies its results into a ring on the GPU that is read back every [`HISTORY`] steps. After
-//! construction it makes no buffer, bind group or pipeline, and waits only for the staging slot of three steps ago.
+//! A step writes its part of a slot of the staging ring, records the copies out of it, the plan's launches and the
+//! optimizer's, and copies its results into a ring on the GPU that is read back every [`HISTORY`] steps. Short steps share
+//! a submit (`submits`); whatever looks at what they did submits them first. After construction a step makes no buffer,
+//! bind group or pipeline, and waits only for the staging slot of three submits ago.
 
 use std::mem::offset_of;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::profile::{LaunchTime, Profiler};
+use super::submits::{Submits, slot_bytes};
 use crate::gpu::{
     Buffer, BufferUse, Gpu, GpuTimer, Kernels, Patience, ReadbackRing, STAGING_SLOTS, StagedCopy,
-    StagingRing, TRANSFER_BYTES,
+    TRANSFER_BYTES,
 };
 use crate::optim::{SearchPlan, UpdatePlan, Updater};
 use crate::plan::memory::{ALIGNMENT, Needs, result_offsets};
@@ -44,9 +46,9 @@ pub(super) struct Engine {
     update: Option<Updater>,
     /// The forward pass at the trial points of a line search.
     trial: Option<(Plan, Replay)>,
-    /// Bytes at the head of a staging slot: the step's uniform and the optimizer's scalars.
+    /// Bytes at the head of a step's part of a staging slot: its uniform and the optimizer's scalars.
     uniforms: u64,
-    staging: StagingRing,
+    submits: Submits,
     history: Buffer,
     readback: ReadbackRing,
     /// Times a step, where the device can.
@@ -114,7 +116,7 @@ pub(super) fn needs(plans: &[&Plan], update: Option<&UpdatePlan>, upload_bytes: 
         needs.state = update.bytes("state");
         needs.other += update.bytes("other") + update.words_bytes();
     }
-    let slot = needs.uniforms() + upload_bytes;
+    let slot = slot_bytes(needs.uniforms() + upload_bytes);
     let rings = STAGING_SLOTS as u64 * slot + READBACKS as u64 * HISTORY * RECORD_BYTES;
     needs.staging = rings + TRANSFER_BYTES;
     needs
@@ -151,7 +153,8 @@ impl Engine {
         });
         let trial = trial.transpose()?;
         log::info!("{} kernels in {} plans", kernels.count(), parts.len());
-        let slot = needs.uniforms() + upload_bytes;
+        gpu.keep_pipelines();
+        let submits = Submits::new(gpu, needs.uniforms() + upload_bytes)?;
         Ok(Engine {
             gpu: gpu.clone(),
             memory,
@@ -159,7 +162,7 @@ impl Engine {
             update,
             trial,
             uniforms: needs.uniforms(),
-            staging: StagingRing::new(gpu, "staging", slot, STAGING_SLOTS)?,
+            submits,
             history: gpu.buffer("results", HISTORY * RECORD_BYTES, BufferUse::Storage)?,
             readback: ReadbackRing::new(gpu, "staging", HISTORY * RECORD_BYTES, READBACKS)?,
             timer: GpuTimer::new(gpu, TIMED_PASSES)?,
@@ -175,15 +178,19 @@ impl Engine {
         &self.parts[part].plan
     }
 
-    /// Submits one replay of a plan; its results go into the history. Returns how long it waited for the staging slot
-    /// of three replays ago.
+    /// Records one replay of a plan, and submits it where those before it and this are enough for a submit; its results
+    /// go into the history. Returns how long it waited for the staging slot of three submits ago.
     pub fn step(&mut self, part: usize, inputs: &StepInputs) -> Result<Duration> {
-        let (began, waits) = (Instant::now(), self.staging.waits());
-        let mut slot = self.staging.acquire()?;
-        let waited = if self.staging.waits() > waits { began.elapsed() } else { Duration::ZERO };
-        slot.write(0, bytemuck::bytes_of(&inputs.uniform))?;
+        let timer = self.timer.as_ref().filter(|_| std::mem::take(&mut self.timing));
+        // Timestamps are taken once in a submit.
+        let alone = timer.is_some() || self.profiler.is_some();
+        if alone {
+            self.submits.flush();
+        }
+        let (mut step, waited) = self.submits.next_step()?;
+        step.write(0, bytemuck::bytes_of(&inputs.uniform))?;
         if let (Some((number, rate)), Some(update)) = (inputs.update, &self.update) {
-            slot.write(ALIGNMENT as usize, bytemuck::cast_slice(&update.plan().scalars(number, rate)))?;
+            step.write(ALIGNMENT, bytemuck::cast_slice(&update.plan().scalars(number, rate)))?;
         }
         let mut copies = Vec::with_capacity(1 + inputs.uploads.len());
         // The optimizer's half goes along only where it was written: a read-out looks at it later.
@@ -192,92 +199,79 @@ impl Engine {
         let mut from = self.uniforms;
         for (name, bytes) in inputs.uploads {
             let to = input(&self.memory, name)?.raw();
-            slot.write(from as usize, bytes)?;
+            step.write(from, bytes)?;
             copies.push(StagedCopy { from, to, at: 0, bytes: bytes.len() as u64 });
             from += (bytes.len() as u64).next_multiple_of(4);
         }
-        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-        let timer = self.timer.as_ref().filter(|_| std::mem::take(&mut self.timing));
+        // From here on nothing fails, so that a submit holds whole steps.
         let descriptor = |pass| wgpu::ComputePassDescriptor {
             label: None,
             timestamp_writes: timer.map(|timer| timer.writes(pass)),
         };
         if timer.is_some() {
             // Timestamps stand at the borders of passes, so an empty one tells when the copies begin.
-            drop(encoder.begin_compute_pass(&descriptor(BEFORE_COPIES)));
+            drop(step.encoder().begin_compute_pass(&descriptor(BEFORE_COPIES)));
         }
-        self.staging.record(slot, &mut encoder, copies);
-        self.record_loss_scale(&mut encoder);
+        step.copy(copies);
+        let encoder = step.encoder();
+        if let Some(update) = &self.update {
+            record_loss_scale(update, self.memory.uniforms.raw(), encoder);
+        }
         let update = self.update.as_ref().filter(|_| inputs.update.is_some());
         let part = &self.parts[part];
+        let trial = self.trial.as_ref().map(|(_, replay)| replay);
         let launches = part.replay.launches().iter();
-        let launches =
-            launches.chain(update.into_iter().flat_map(|update| update.launches(self.trial_replay())));
+        let launches = launches.chain(update.into_iter().flat_map(|update| update.launches(trial)));
         match &self.profiler {
-            Some(profiler) => profiler.record(launches, &mut encoder),
+            Some(profiler) => profiler.record(launches, encoder),
             None => record(launches, &mut encoder.begin_compute_pass(&descriptor(KERNELS))),
         }
         if let Some(timer) = timer {
             self.has_times = true;
-            timer.resolve(&mut encoder);
+            timer.resolve(encoder);
         }
         let row = (self.replays % HISTORY) * RECORD_BYTES;
         for (number, &at) in part.results.iter().take(PLAN_RESULTS).enumerate() {
             let (results, history) = (self.memory.results.raw(), self.history.raw());
             encoder.copy_buffer_to_buffer(results, at, history, row + 4 * number as u64, 4);
         }
-        if inputs.update.is_some() {
-            self.record_update_results(&mut encoder, row);
+        if let Some(update) = update {
+            record_update_results(update, encoder, self.history.raw(), row);
         }
-        let submission = self.gpu.submit(encoder);
-        self.staging.submitted(&submission);
+        self.submits.end_step();
+        if alone {
+            self.submits.flush();
+        }
         self.replays += 1;
         self.pending += 1;
         Ok(waited)
     }
 
-    /// Puts the loss scale, which only the device knows, into the step's uniform.
-    fn record_loss_scale(&self, encoder: &mut wgpu::CommandEncoder) {
-        if let Some(control) = self.update.as_ref().and_then(Updater::loss_scale) {
-            let (uniforms, at) = (self.memory.uniforms.raw(), offset_of!(StepUniform, loss_scale) as u64);
-            encoder.copy_buffer_to_buffer(control.raw(), Updater::LOSS_SCALE, uniforms, at, 4);
-        }
+    /// Has `steps` replays share a submit, as far as a staging slot has room for them; with none, as many as pays.
+    pub fn share_submits(&mut self, steps: Option<u64>) {
+        self.submits.ask(steps);
     }
 
-    /// Copies what the update has to say into the history's row at the byte `row`.
-    fn record_update_results(&self, encoder: &mut wgpu::CommandEncoder, row: u64) {
-        let Some(update) = &self.update else { return };
-        let history = self.history.raw();
-        if let Some(control) = update.control() {
-            let at = row + offset_of!(Results, skipped) as u64;
-            encoder.copy_buffer_to_buffer(control.raw(), Updater::SKIPPED, history, at, 12);
-        }
-        // A search that the host runs has not begun yet.
-        if let Some(search) = update.search().filter(|_| !update.is_searched_by_host()) {
-            // The plan's own result is that of the last trial.
-            let pairs = [
-                (SearchPlan::LOSS, offset_of!(Results, loss)),
-                (SearchPlan::CHOSEN, offset_of!(Results, step_factor)),
-            ];
-            for (from, to) in pairs {
-                encoder.copy_buffer_to_buffer(search.raw(), from, history, row + to as u64, 4);
-            }
-        }
+    /// Replays that share a submit now.
+    pub fn steps_per_submit(&self) -> u64 {
+        self.submits.steps()
     }
 
     /// Two neighbouring numbers of what a line search remembers, from the byte `at` on.
-    pub fn searched(&self, at: u64) -> Result<[f32; 2]> {
+    pub fn searched(&mut self, at: u64) -> Result<[f32; 2]> {
+        self.submits.flush();
         let bytes = self.gpu.read_buffer(self.search_buffer()?.raw(), at..at + 8)?;
         Ok(bytemuck::pod_read_unaligned(&bytes))
     }
 
     /// Has the device make value and slope of the trial point at `factor`.
-    pub fn send_trial(&self, factor: f32) -> Result<()> {
+    pub fn send_trial(&mut self, factor: f32) -> Result<()> {
+        self.submits.flush();
         self.gpu.write_buffer(self.search_buffer()?.raw(), SearchPlan::TRIAL, bytemuck::bytes_of(&factor))?;
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         if let Some(update) = &self.update {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            update.record_evaluation(&mut pass, self.trial_replay());
+            update.record_evaluation(&mut pass, self.trial.as_ref().map(|(_, replay)| replay));
         }
         self.gpu.submit(encoder);
         Ok(())
@@ -285,7 +279,8 @@ impl Engine {
 
     /// Ends the search of the step that was sent last: θ becomes the trial point unless `chosen` is 0, which is told in
     /// its results, and the next search begins at `factor`.
-    pub fn end_search(&self, factor: f32, chosen: f32) -> Result<()> {
+    pub fn end_search(&mut self, factor: f32, chosen: f32) -> Result<()> {
+        self.submits.flush();
         // The trial of the next step's first value is θ.
         let told: [f32; 2] = [factor, 0.0];
         self.gpu.write_buffer(
@@ -315,7 +310,7 @@ impl Engine {
         self.pending > 0 && self.replays.is_multiple_of(HISTORY)
     }
 
-    /// Sends the history on its way to the host.
+    /// Sends the history on its way to the host, and with it the steps that are not submitted yet.
     pub fn fetch_history(&mut self) -> Result<()> {
         let count = std::mem::take(&mut self.pending);
         if count == 0 {
@@ -327,13 +322,14 @@ impl Engine {
                 message: "both readings are still under way".to_owned(),
             });
         }
-        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        let mut encoder = self.submits.close();
         let first = self.replays - count;
         let at = (first % HISTORY) * RECORD_BYTES;
-        self.readback.record(&mut encoder, self.history.raw(), at, count * RECORD_BYTES, first)?;
-        let submission = self.gpu.submit(encoder);
+        let recorded =
+            self.readback.record(&mut encoder, self.history.raw(), at, count * RECORD_BYTES, first);
+        let submission = self.submits.send(encoder);
         self.readback.submitted(&submission);
-        Ok(())
+        recorded
     }
 
     /// Hands the results of every replay that have arrived to `take`, oldest first.
@@ -357,7 +353,8 @@ impl Engine {
     ///
     /// Waits where it does: the read-out's scalars, which are the same in every step, are not there yet in a run
     /// that was restored and has done no step.
-    pub fn refresh_readout(&self) -> Result<()> {
+    pub fn refresh_readout(&mut self) -> Result<()> {
+        self.submits.flush();
         let Some(update) = &self.update else { return Ok(()) };
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         if update.record_readout(&mut encoder, &self.memory.theta) {
@@ -395,7 +392,8 @@ impl Engine {
     }
 
     /// The whole result number `number` of a plan, waiting for it.
-    pub fn read_result(&self, part: usize, number: usize) -> Result<Vec<u8>> {
+    pub fn read_result(&mut self, part: usize, number: usize) -> Result<Vec<u8>> {
+        self.submits.flush();
         let part = &self.parts[part];
         let at = part.results[number];
         self.gpu.read_buffer(self.memory.results.raw(), at..at + part.plan.results[number])
@@ -431,13 +429,41 @@ impl Engine {
         self.profiler.take().map_or(Ok(Vec::new()), |profiler| profiler.times())
     }
 
-    fn trial_replay(&self) -> Option<&Replay> {
-        self.trial.as_ref().map(|(_, replay)| replay)
-    }
-
     /// Forgets the steps whose results are not fetched: their caller does not want them.
     pub fn drop_history(&mut self) {
         self.pending = 0;
+    }
+}
+
+/// Puts the loss scale, which only the device knows, into the step's uniform.
+fn record_loss_scale(update: &Updater, uniforms: &wgpu::Buffer, encoder: &mut wgpu::CommandEncoder) {
+    if let Some(control) = update.loss_scale() {
+        let at = offset_of!(StepUniform, loss_scale) as u64;
+        encoder.copy_buffer_to_buffer(control.raw(), Updater::LOSS_SCALE, uniforms, at, 4);
+    }
+}
+
+/// Copies what `update` has to say into the row of the history that begins at the byte `row`.
+fn record_update_results(
+    update: &Updater,
+    encoder: &mut wgpu::CommandEncoder,
+    history: &wgpu::Buffer,
+    row: u64,
+) {
+    if let Some(control) = update.control() {
+        let at = row + offset_of!(Results, skipped) as u64;
+        encoder.copy_buffer_to_buffer(control.raw(), Updater::SKIPPED, history, at, 12);
+    }
+    // A search that the host runs has not begun yet.
+    if let Some(search) = update.search().filter(|_| !update.is_searched_by_host()) {
+        // The plan's own result is that of the last trial.
+        let pairs = [
+            (SearchPlan::LOSS, offset_of!(Results, loss)),
+            (SearchPlan::CHOSEN, offset_of!(Results, step_factor)),
+        ];
+        for (from, to) in pairs {
+            encoder.copy_buffer_to_buffer(search.raw(), from, history, row + to as u64, 4);
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod replays;
 mod search;
 mod session;
 mod state;
+mod submits;
 mod tensors;
 mod trainer;
 

@@ -38,12 +38,12 @@ impl Engine {
         self.trial_value()
     }
 
-    fn trial_value(&self) -> Result<LineValue> {
+    fn trial_value(&mut self) -> Result<LineValue> {
         let [value, slope] = self.searched(SearchPlan::VALUE)?.map(f64::from);
         Ok(LineValue { value, slope })
     }
 
-    fn step_factor(&self) -> Result<f64> {
+    fn step_factor(&mut self) -> Result<f64> {
         let [factor, _] = self.searched(SearchPlan::FACTOR)?;
         Ok(f64::from(factor))
     }

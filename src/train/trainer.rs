@@ -264,8 +264,27 @@ impl Trainer {
         times.map(Some)
     }
 
-    /// How often a step waited because as many steps as may be were in flight: where the device is the limit, nearly
-    /// every one did.
+    /// Has `steps` micro-batches share a submit from now on, as far as a staging slot has room for them; with none as many
+    /// as make a submit last about two milliseconds, as from the start. Holds until memory runs out and the run is planned again.
+    /// No bit of what is computed depends on it.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where it ran out for good.
+    pub fn share_submits(&mut self, steps: Option<u64>) -> Result<()> {
+        self.session.engine()?.share_submits(steps);
+        Ok(())
+    }
+
+    /// Micro-batches that share a submit now.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where memory ran out for good.
+    pub fn steps_per_submit(&mut self) -> Result<u64> {
+        Ok(self.session.engine()?.steps_per_submit())
+    }
+
+    /// How often a step waited because as many submits as may be were in flight: where the device is the limit, nearly
+    /// every submit did.
     pub fn device_waits(&self) -> u64 {
         self.clock.device_waits()
     }
@@ -276,7 +295,7 @@ impl Trainer {
     }
 
     /// One step, or the end of an epoch; or, where memory runs out before that is done, a smaller plan for it.
-    fn advance(&mut self) -> Result<()> {
+    pub(super) fn advance(&mut self) -> Result<()> {
         if let Some(live) = self.gpu.over_limit() {
             return self.replan_below_limit(live);
         }

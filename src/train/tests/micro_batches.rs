@@ -82,7 +82,7 @@ fn a_quarter_of_the_memory_is_enough_for_the_same_training() {
     let gpu = gpu();
     let data = || Split { train: classes(4096), test: Some(classes(37)) };
     let options = || TrainOptions {
-        model: "mlp:96,96:tanh".parse().unwrap(),
+        model: "mlp:128,128:tanh".parse().unwrap(),
         batch: BatchSize::Rows(4096),
         ..options(Length::Epochs(8))
     };

@@ -9,6 +9,7 @@ mod memory;
 mod micro_batches;
 mod schedules;
 mod skipped;
+mod submits;
 
 use super::*;
 use crate::data::{Contents, Dataset, Order, Position, Split, Stream, StreamOptions, Targets, Task};
