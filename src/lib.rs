@@ -54,10 +54,11 @@ pub mod cli;
 pub use error::{Error, Result};
 pub use gpu::{
     AdapterChoice, AdapterClass, AdapterFeatures, AdapterLimits, AdapterReport, Budget, Gpu, GpuOptions,
-    HostTimes, LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, Survey, adapters,
+    HostTimes, LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, Survey, TunedProduct, Tuning,
+    adapters,
 };
 pub use graph::{Array, Dim, Element, Graph, Initial, ParameterInfo, Shape, StepContext, TensorType, Var};
-pub use measure::{Ceilings, KernelBench, KernelCase, KernelTiming, Yardstick, kernel_cases};
+pub use measure::{Ceilings, KernelBench, KernelCase, KernelTiming, TuneStep, Yardstick, kernel_cases, tune};
 pub use minimize::{MinimizeOptions, Minimum, Objective, Status, TracePoint, minimize};
 pub use nn::{Activation, Initialisation, Layer, Loss, Mode, ModelSpec, linear, model_help};
 pub use optim::{

@@ -113,7 +113,7 @@ fn files(folder: &Path) -> Vec<String> {
 /// Takes a step with `more` arguments and `variables` of the environment.
 fn step(folder: &Path, more: &[&str], variables: &[(&str, &Path)]) -> Ended {
     let mut command = command(folder, &[&STEP[..], more].concat());
-    command.env_remove("DOWNHILL_PIPELINE_CACHE").envs(variables.iter().copied());
+    command.env_remove("DOWNHILL_CACHE").envs(variables.iter().copied());
     let ended = Ended::of(command.output().expect("the program starts"));
     assert_eq!(ended.code, Some(0), "{more:?} {variables:?}: {}", ended.stderr);
     ended
@@ -134,14 +134,14 @@ fn compiled_kernels_are_kept_where_asked_for_and_nowhere_else() {
     // Where caches lie without either, on the systems where a variable says it.
     let user_variables: &[(&str, &Path)] = &[("XDG_CACHE_HOME", &user), ("HOME", &home)];
 
-    let off = [("DOWNHILL_PIPELINE_CACHE", Path::new("off")), user_variables[0], user_variables[1]];
+    let off = [("DOWNHILL_CACHE", Path::new("off")), user_variables[0], user_variables[1]];
     step(folder.path(), &[], &off);
     assert!(files(&user.join("downhill")).is_empty(), "it is off");
 
-    let variables = [("DOWNHILL_PIPELINE_CACHE", variable.as_path())];
+    let variables = [("DOWNHILL_CACHE", variable.as_path())];
     step(folder.path(), &[], &variables);
     assert_eq!(files(&variable).len(), kept);
-    step(folder.path(), &["--pipeline-cache", "flag"], &variables);
+    step(folder.path(), &["--cache", "flag"], &variables);
     assert_eq!(
         (files(&flag).len(), files(&flag)),
         (kept, files(&variable)),
@@ -158,6 +158,6 @@ fn compiled_kernels_are_kept_where_asked_for_and_nowhere_else() {
 fn a_folder_that_cannot_be_written_is_a_warning() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("file"), "no folder").expect("a file");
-    let ended = step(folder.path(), &["--pipeline-cache", "file"], &[]);
+    let ended = step(folder.path(), &["--cache", "file"], &[]);
     assert_eq!(ended.stderr.contains("compiled pipelines are not kept"), has_caches(), "{}", ended.stderr);
 }

@@ -9,6 +9,7 @@ use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
 
 use super::bench::{WITHOUT_USE, WITHOUT_USE_FOR_BATCHES};
 use super::race::WITHOUT_USE_FOR_RACES;
+use super::tune::WITHOUT_USE_FOR_TUNING;
 use crate::run::{OptimizerSettings, RunConfig, RunFolder, Settings};
 use crate::{AdapterChoice, Error, Gpu, GpuOptions, Result};
 
@@ -34,11 +35,11 @@ pub(super) struct Global {
     /// What a run may take of the adapter's memory: `2GiB`, `500MB`, `75%` [default: what is free]
     #[arg(long, global = true, help_heading = ALL_COMMANDS, value_name = "SIZE", allow_hyphen_values = true)]
     pub memory_limit: Option<String>,
-    /// Where compiled kernels are kept for the next start, on Vulkan, or `off` [default: `downhill` in the user's folder for
-    /// caches]
-    #[arg(long, global = true, help_heading = ALL_COMMANDS, value_name = "DIR", env = "DOWNHILL_PIPELINE_CACHE",
+    /// Where compiled kernels are kept for the next start, on Vulkan, and what `tune` measured, or `off` [default:
+    /// `downhill` in the user's folder for caches]
+    #[arg(long, global = true, help_heading = ALL_COMMANDS, value_name = "DIR", env = "DOWNHILL_CACHE",
         hide_env_values = true)]
-    pub pipeline_cache: Option<PathBuf>,
+    pub cache: Option<PathBuf>,
     /// Print JSON lines, the last with the event `done` or `error`
     #[arg(long, global = true, help_heading = ALL_COMMANDS)]
     pub json: bool,
@@ -66,6 +67,8 @@ pub(super) enum Command {
     Minimize(Box<MinimizeArguments>),
     /// Let several update rules run from the same start, and draw how they fare
     Race(Box<RaceArguments>),
+    /// Measure kernels for a model on this adapter, and keep the fastest
+    Tune(Box<TuneArguments>),
     /// Measure speed
     #[command(subcommand)]
     Bench(Bench),
@@ -185,6 +188,24 @@ pub(super) struct BenchStepArguments {
     /// Tell how long each kernel of a step takes, and write it as a trace for Perfetto or chrome://tracing
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "trace.json")]
     pub profile: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(mut_args(|argument| hidden(argument, &WITHOUT_USE_FOR_TUNING)))]
+pub(super) struct TuneArguments {
+    /// A TOML file with settings, as for `train`
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(flatten)]
+    pub optimizer: OptimizerSettings,
+    /// Seconds that it may take: the largest products come first
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub seconds: u64,
+    /// Measure products of 16 bits on matrix units too, an experimental feature of wgpu; what is faster there is used from
+    /// then on
+    #[arg(long)]
+    pub matrix_units: bool,
 }
 
 #[derive(Args)]
@@ -320,15 +341,19 @@ impl Global {
         })
     }
 
-    /// Opens a device that keeps what it compiles.
+    /// Opens a device that keeps what it compiles and knows what was tuned.
     pub fn open(&self, options: GpuOptions) -> Result<Gpu> {
-        let pipeline_cache = match &self.pipeline_cache {
+        Gpu::new(&GpuOptions { cache: self.cache_folder(), ..options })
+    }
+
+    /// The folder of compiled kernels and tunings, unless it is off.
+    pub fn cache_folder(&self) -> Option<PathBuf> {
+        match &self.cache {
             Some(off) if off.as_os_str() == "off" => None,
             Some(folder) => Some(folder.clone()),
             // Where there is no home there is no such folder, and every start compiles.
             None => choose_native_strategy().ok().map(|user| user.cache_dir().join("downhill")),
-        };
-        Gpu::new(&GpuOptions { pipeline_cache, ..options })
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod race_expression;
 mod race_training;
 mod rate_chart;
 mod train;
+mod tune;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -53,6 +54,7 @@ fn run(arguments: &Arguments, began: Instant) -> u8 {
         Command::Predict(arguments) => evaluate::predict(arguments, global, &output),
         Command::Minimize(arguments) => minimize::minimize(arguments, global, &output),
         Command::Race(arguments) => race::race(arguments, global, &output),
+        Command::Tune(arguments) => tune::tune(arguments, global, &output),
         Command::Bench(Bench::Step(arguments)) => bench::step(arguments, global, &output, began),
         Command::Bench(Bench::Batch(arguments)) => bench_batch::batch(arguments, global, &output),
         Command::Bench(Bench::Kernels(arguments)) => bench_kernels::kernels(arguments, global, &output),

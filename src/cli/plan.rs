@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::arguments::{Global, PlanArguments, gathered};
 use super::output::{Ended, Output};
-use crate::gpu::{Survey, format_bytes};
+use crate::gpu::{GpuOptions, Survey, format_bytes};
 use crate::run::{RunConfig, draw_memory};
 use crate::train::{MemoryModel, PlanReport};
 use crate::{Error, MemoryLimit, Result};
@@ -16,7 +16,7 @@ pub(super) fn plan(arguments: &PlanArguments, global: &Global, output: &Output) 
     let file = arguments.file.as_deref();
     let settings = gathered(file, &arguments.settings, &arguments.optimizer, global)?;
     let mut config = RunConfig::resolve(&settings)?;
-    let survey = survey(&config)?;
+    let survey = survey(&config, global)?;
     let split = config.load_data()?;
     let model = MemoryModel::new(&split, &config.options, &survey.profile)?;
     let (report, map) = model.report(survey.budget.bytes, &survey.adapter)?;
@@ -31,14 +31,14 @@ pub(super) fn plan(arguments: &PlanArguments, global: &Global, output: &Output) 
 }
 
 /// What to plan for: the adapter that `train` would take, or none.
-fn survey(config: &RunConfig) -> Result<Survey> {
+fn survey(config: &RunConfig, global: &Global) -> Result<Survey> {
     match (config.adapter.as_deref(), config.memory_limit) {
         (Some(NO_ADAPTER), Some(MemoryLimit::Bytes(bytes))) => Ok(Survey::without_adapter(bytes)),
         (Some(NO_ADAPTER), _) => Err(Error::setting(
             "--memory-limit",
             "without an adapter it must be given in bytes, such as 8GiB",
         )),
-        _ => Survey::of(&config.gpu_options()),
+        _ => Survey::of(&GpuOptions { cache: global.cache_folder(), ..config.gpu_options() }),
     }
 }
 

@@ -116,6 +116,18 @@ pub struct AdapterFeatures {
     pub matrix_shapes: Vec<MatrixShape>,
 }
 
+/// Whether it has matrix units as [`Profile::matrix_units`](super::Profile::matrix_units) has them.
+pub(super) fn has_matrix_units(adapter: &wgpu::Adapter) -> bool {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let info = adapter.get_info();
+    let fits = |shape: &wgpu::CooperativeMatrixProperties| {
+        [shape.m_size, shape.n_size, shape.k_size] == [16; 3] && (shape.ab_type, shape.cr_type) == (F16, F32)
+    };
+    adapter.features().contains(super::device::MATRIX_UNITS | Features::SHADER_F16)
+        && [info.subgroup_min_size, info.subgroup_max_size] == [32; 2]
+        && adapter.cooperative_matrix_properties().iter().any(fits)
+}
+
 /// One shape of a matrix unit: C (m×n) = A (m×k) · B (k×n) + C.
 #[derive(Clone, Debug, Serialize)]
 pub struct MatrixShape {

@@ -17,11 +17,15 @@ use super::memory::{self, AdapterMemory, Budget, MemoryLimit};
 use super::pipeline_cache::PipelineFile;
 use super::profile::{AdapterClass, LimitOverrides, Profile};
 use super::transfer::Transfers;
+use super::tuning::Tuning;
 use crate::{Error, Result};
 
 /// Features that a device gets where its adapter has them; none is needed.
 pub(super) const USEFUL: Features =
     Features::TIMESTAMP_QUERY.union(Features::SHADER_F16).union(Features::SUBGROUP);
+
+/// The feature of matrix units, which wgpu calls experimental.
+pub(super) const MATRIX_UNITS: Features = Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
 
 /// The pauses between questions where the driver is only ever asked: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_micros(10);
@@ -38,9 +42,13 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Limits lowered on purpose, for tests.
     pub overrides: LimitOverrides,
-    /// The folder where compiled pipelines are kept for the next start, where the backend can (Vulkan); none, and nothing is
-    /// written. A file there that is damaged, or of another adapter or driver, is replaced.
-    pub pipeline_cache: Option<PathBuf>,
+    /// The folder where compiled pipelines are kept for the next start, where the backend can (Vulkan), and where a
+    /// [`Tuning`] is looked for; none, and nothing is read or written. A file of pipelines that is damaged, or of another
+    /// adapter or driver, is replaced.
+    pub cache: Option<PathBuf>,
+    /// Ask for matrix units, for products of 16 bits. They are an experimental feature of wgpu, not used unless a tuning
+    /// found them faster, and then asked for by themselves.
+    pub matrix_units: bool,
 }
 
 /// A device with its queue, its [`Profile`] and its memory [`Budget`]. Clones are the same device.
@@ -71,25 +79,35 @@ impl Gpu {
     pub fn new(options: &GpuOptions) -> Result<Self> {
         let adapter = adapter::choose(&options.adapter)?;
         let budget = Budget::of(&adapter, options.memory_limit)?;
-        let keeps =
-            if options.pipeline_cache.is_some() { Features::PIPELINE_CACHE } else { Features::empty() };
-        let useful = USEFUL | keeps;
+        let info = adapter.get_info();
+        let tuning = Tuning::load_or_log(options.cache.as_ref(), &info);
+        let keeps = if options.cache.is_some() { Features::PIPELINE_CACHE } else { Features::empty() };
+        let units = (options.matrix_units || tuning.on_units()) && adapter::has_matrix_units(&adapter);
+        let experimental = if units { MATRIX_UNITS } else { Features::empty() };
+        let useful = USEFUL | keeps | experimental;
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("downhill"),
             required_features: adapter.features() & useful,
             required_limits: options.overrides.lower(adapter.limits()),
             // Few, long-lived buffers: small blocks cost nothing and keep what is reserved near what is used.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
+            experimental_features: match units {
+                // SAFETY: asked for by the user; kernels for matrix units are used only after their results were compared
+                // with those of the others on this very driver.
+                true => unsafe { wgpu::ExperimentalFeatures::enabled() },
+                false => wgpu::ExperimentalFeatures::disabled(),
+            },
             ..Default::default()
         });
         let (device, queue) = pollster::block_on(request).map_err(|error| {
-            let name = adapter.get_info().name;
+            let name = &info.name;
             Error::Adapter(format!("cannot open the adapter `{name}`: {}", one_line(&error.to_string())))
         })?;
         let faults = Faults::watch(&device);
-        let gpu = Self::assemble(adapter, device, queue, budget, options.checked, faults);
+        let mut gpu = Self::assemble(adapter, device, queue, budget, options.checked, faults);
+        gpu.profile.tuning = tuning;
         let open = |folder: &PathBuf| PipelineFile::open(&gpu.device, &gpu.info, folder);
-        let pipelines = options.pipeline_cache.as_ref().and_then(open);
+        let pipelines = options.cache.as_ref().and_then(open);
         Ok(Gpu { pipelines, ..gpu })
     }
 

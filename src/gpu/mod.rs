@@ -18,6 +18,7 @@ mod staging;
 mod survey;
 mod timer;
 mod transfer;
+mod tuning;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use host_time::HostTimes;
 pub use memory::{Budget, MemoryHeap, MemoryLimit};
 pub use profile::{AdapterClass, LimitOverrides, Profile};
 pub use survey::Survey;
+pub use tuning::{TunedProduct, Tuning};
 
 #[cfg(feature = "cli")]
 pub(crate) use adapter::listed as listed_adapters;
@@ -38,3 +40,4 @@ pub(crate) use readback::{Patience, ReadbackRing};
 pub(crate) use staging::{STAGING_SLOTS, StagedCopy, StagingRing, StagingSlot};
 pub(crate) use timer::GpuTimer;
 pub(crate) use transfer::TRANSFER_BYTES;
+pub(crate) use tuning::UNITS;

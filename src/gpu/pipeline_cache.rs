@@ -100,7 +100,7 @@ fn make(device: &Device, data: Option<&[u8]>) -> Option<PipelineCache> {
 }
 
 impl Gpu {
-    /// Keeps what was compiled so far in the file of [`GpuOptions::pipeline_cache`](super::GpuOptions::pipeline_cache), where
+    /// Keeps what was compiled so far in the file of [`GpuOptions::cache`](super::GpuOptions::cache), where
     /// that was given.
     pub(crate) fn keep_pipelines(&self) {
         if let Some(file) = &self.pipelines {
@@ -119,7 +119,7 @@ mod tests {
 
     /// Opens a device that keeps its pipelines in `folder`, compiles a kernel and keeps it; the file's path.
     fn compile(folder: &Path) -> Result<PathBuf> {
-        let gpu = Gpu::new(&GpuOptions { pipeline_cache: Some(folder.to_owned()), ..GpuOptions::default() })?;
+        let gpu = Gpu::new(&GpuOptions { cache: Some(folder.to_owned()), ..GpuOptions::default() })?;
         let wgsl = "@group(0) @binding(0) var<storage, read_write> x: array<f32>;
             @compute @workgroup_size(1) fn main() { x[0] = 1.0; }";
         let bindings = [BindingKind::ReadWriteStorage];

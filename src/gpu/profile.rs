@@ -2,6 +2,8 @@
 
 use wgpu::{DeviceType, Features, Limits};
 
+use super::tuning::Tuning;
+
 /// What kind of processor an adapter is, as far as kernels are chosen by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AdapterClass {
@@ -62,6 +64,8 @@ pub struct Profile {
     pub timestamps: bool,
     /// Matrix units that multiply 16 × 16 numbers of 16 bits and sum them in 32, by subgroups of 32.
     pub matrix_units: bool,
+    /// What was measured to be fast on it.
+    pub tuning: Tuning,
 }
 
 impl Profile {
@@ -87,6 +91,7 @@ impl Profile {
             subgroups: features.contains(Features::SUBGROUP),
             timestamps: features.contains(Features::TIMESTAMP_QUERY),
             matrix_units: features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+            tuning: Tuning::default(),
         }
     }
 
@@ -124,6 +129,7 @@ impl Profile {
             subgroups: true,
             timestamps: true,
             matrix_units: false,
+            tuning: Tuning::default(),
         }
     }
 }

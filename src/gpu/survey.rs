@@ -4,6 +4,7 @@ use super::adapter::{self, AdapterChoice};
 use super::device::{GpuOptions, USEFUL};
 use super::memory::{Budget, MemoryLimit};
 use super::profile::Profile;
+use super::tuning::Tuning;
 use crate::{Error, Result};
 
 /// What is planned for.
@@ -32,7 +33,9 @@ impl Survey {
         };
         let info = adapter.get_info();
         let limits = options.overrides.lower(adapter.limits());
-        let profile = Profile::of(&info, &limits, adapter.features() & USEFUL);
+        let mut profile = Profile::of(&info, &limits, adapter.features() & USEFUL);
+        profile.tuning = Tuning::load_or_log(options.cache.as_ref(), &info);
+        profile.matrix_units = profile.tuning.on_units() && adapter::has_matrix_units(&adapter);
         Ok(Survey { adapter: info.name, profile, budget: Budget::of(&adapter, options.memory_limit)? })
     }
 

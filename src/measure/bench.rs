@@ -26,8 +26,8 @@ pub struct KernelBench {
     bytes: u64,
     replays: u32,
     compilation: Duration,
-    /// Alive as long as the replay.
-    _memory: Memory,
+    result_bytes: u64,
+    memory: Memory,
 }
 
 /// How long a kernel takes, and what it does in that time.
@@ -89,7 +89,8 @@ impl KernelBench {
             bytes: case.bytes,
             replays: 1,
             compilation: Duration::ZERO,
-            _memory: memory,
+            result_bytes: plan.results[0],
+            memory,
         };
         timed(gpu, |pass| record(&bench.replay.launches()[..bench.prepared], pass))?;
         // The first run compiles on some drivers; the second tells how many are worth a measurement.
@@ -103,6 +104,20 @@ impl KernelBench {
     /// How long it took to compile its kernels and to run them for the first time.
     pub fn compilation(&self) -> Duration {
         self.compilation
+    }
+
+    /// What it computed last: the first and the last of it, where it is long.
+    pub(super) fn result(&self) -> Result<Vec<f32>> {
+        const MOST: u64 = 1 << 22;
+        let results = &self.memory.results;
+        let end = self.result_bytes;
+        let ranges = if end <= 2 * MOST { vec![0..end] } else { vec![0..MOST, end - MOST..end] };
+        let mut floats = Vec::new();
+        for range in ranges {
+            let bytes = self.gpu.read_buffer(results.raw(), range)?;
+            floats.extend(bytemuck::pod_collect_to_vec::<u8, f32>(&bytes));
+        }
+        Ok(floats)
     }
 
     /// How long it takes now.

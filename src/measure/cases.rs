@@ -66,7 +66,7 @@ pub fn kernel_cases(profile: &Profile) -> Result<Vec<KernelCase>> {
     }
     if profile.f16 {
         for layout in LAYOUTS {
-            cases.push(half_matmul(layout, shapes[0])?);
+            cases.push(half_matmul(layout, side)?);
         }
     }
     for tile in tiles(profile) {
@@ -109,39 +109,51 @@ fn case(
     }
 }
 
-fn matmul((name, transpose_a, transpose_b): (&str, bool, bool), shape: [usize; 3]) -> Result<KernelCase> {
-    let [m, n, k] = shape;
-    let mut graph = Graph::new();
-    let a = graph.input("a", if transpose_a { [k, m] } else { [m, k] })?;
-    let b = graph.input("b", if transpose_b { [n, k] } else { [k, n] })?;
-    let product = graph.matmul_with(a, b, transpose_a, transpose_b)?;
-    Ok(case(format!("matmul {name}"), &shape, graph, (&[a, b], product, 1)))
+fn matmul((name, transpose_a, transpose_b): (&str, bool, bool), [m, n, k]: [usize; 3]) -> Result<KernelCase> {
+    let shape = ProductShape { m, n, k, transposed: [transpose_a, transpose_b], half: [false; 2] };
+    product(format!("matmul {name}"), shape, None)
 }
 
-/// A product of matrices of 16 bits, whose result has 32.
-fn half_matmul(
-    (name, transpose_a, transpose_b): (&str, bool, bool),
-    shape: [usize; 3],
-) -> Result<KernelCase> {
-    let [m, n, k] = shape;
-    let mut graph = Graph::new();
-    let a = graph.input("a", if transpose_a { [k, m] } else { [m, k] })?;
-    let b = graph.input("b", if transpose_b { [n, k] } else { [k, n] })?;
-    let (half_a, half_b) = (graph.copy(a)?, graph.copy(b)?);
-    let product = graph.matmul_with(half_a, half_b, transpose_a, transpose_b)?;
-    let case = case(format!("matmul f16 {name}"), &shape, graph, (&[a, b], product, 1));
-    let bytes = (2 * (m * k + k * n) + 4 * m * n) as u64;
-    Ok(KernelCase { precision: Precision::F16, prepared: 2, bytes, ..case })
+/// A product of matrices of 16 bits.
+fn half_matmul((name, transpose_a, transpose_b): (&str, bool, bool), side: usize) -> Result<KernelCase> {
+    let shape = square(side, [transpose_a, transpose_b], true);
+    product(format!("matmul f16 {name}"), shape, None)
 }
 
 /// A square product as the forward pass has it, by a tile that is not the adapter's own.
 fn tiled(tile: Tile, side: usize) -> Result<KernelCase> {
-    let [_, layout @ (_, transpose_a, transpose_b), ..] = LAYOUTS;
-    let case = matmul(layout, [side; 3])?;
-    let shape =
-        ProductShape { m: side, n: side, k: side, transposed: [transpose_a, transpose_b], half: [false; 2] };
-    let tilings = Tilings::from([(shape, Tiling { tile, parts: 1 })]);
-    Ok(KernelCase { kernel: format!("tile {tile}"), tilings, ..case })
+    let shape = square(side, [false, true], tile.on_units());
+    product(format!("tile {tile}"), shape, Some(Tiling { tile, parts: 1 }))
+}
+
+fn square(side: usize, transposed: [bool; 2], half: bool) -> ProductShape {
+    ProductShape { m: side, n: side, k: side, transposed, half: [half; 2] }
+}
+
+/// A product whose result has 32 bits, by a tiling of one's own or the adapter's. Operands of 16 bits are made before.
+pub(super) fn product(kernel: String, shape: ProductShape, tiling: Option<Tiling>) -> Result<KernelCase> {
+    let ProductShape { m, n, k, transposed, half } = shape;
+    let mut graph = Graph::new();
+    let sizes = [("a", [m, k]), ("b", [k, n])];
+    let mut inputs = Vec::with_capacity(2);
+    let mut operands = Vec::with_capacity(2);
+    for (((name, [rows, columns]), transposed), half) in sizes.into_iter().zip(transposed).zip(half) {
+        let input = graph.input(name, if transposed { [columns, rows] } else { [rows, columns] })?;
+        inputs.push(input);
+        operands.push(if half { graph.copy(input)? } else { input });
+    }
+    let result = graph.matmul_with(operands[0], operands[1], transposed[0], transposed[1])?;
+    let case = case(kernel, &[m, n, k], graph, (&inputs, result, 1));
+    let in_half = half.iter().filter(|half| **half).count();
+    let saved =
+        2 * [m * k, k * n].into_iter().zip(half).map(|(size, half)| size * usize::from(half)).sum::<usize>();
+    Ok(KernelCase {
+        precision: if in_half > 0 { Precision::F16 } else { Precision::F32 },
+        prepared: in_half,
+        tilings: tiling.into_iter().map(|tiling| (shape, tiling)).collect(),
+        bytes: case.bytes - saved as u64,
+        ..case
+    })
 }
 
 /// A layer as the forward pass has it: product, bias and ReLU.

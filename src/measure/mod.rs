@@ -7,8 +7,10 @@ mod bench;
 mod cases;
 mod ceilings;
 mod timing;
+mod tune;
 
 pub use bench::{KernelBench, KernelTiming};
 pub use cases::{KernelCase, kernel_cases};
 pub use ceilings::{Ceilings, Yardstick};
 pub(crate) use timing::{copies, timed};
+pub use tune::{TuneStep, tune};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::expression::Scope;
 use super::fuse::{Group, fuse};
 use super::half::stored_in_half;
-use super::kernels::matmul::Tilings;
+use super::kernels::matmul::{Tilings, tuned};
 use super::lower::{Lowerer, advice};
 use super::outputs::own_outputs;
 use super::{Gradients, Home, Plan, Precision, Program, ThetaLayout};
@@ -72,7 +72,7 @@ impl Blueprint {
         let blueprint = Blueprint {
             graph,
             profile: profile.clone(),
-            tilings: Tilings::new(),
+            tilings: tuned(profile),
             gradients,
             precision,
             homes,

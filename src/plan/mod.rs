@@ -31,7 +31,7 @@ use arena::{Arenas, Lifetime};
 pub(crate) use blueprint::Blueprint;
 pub(crate) use expression::literal;
 pub use half::Precision;
-pub(crate) use kernels::matmul::{ProductShape, Tile, Tiling, Tilings, tiles};
+pub(crate) use kernels::matmul::{ProductShape, Tile, Tiling, Tilings, tiles, tiling_for};
 pub(crate) use lower::fold_groups;
 pub use memory_map::{MemoryMap, PlacedTensor};
 pub(crate) use step::StepUniform;

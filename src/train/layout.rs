@@ -1,5 +1,7 @@
 //! A run on paper, before anything is allocated: its plans, where the rows come from, and what it takes.
 
+use std::collections::BTreeSet;
+
 use super::event::{LimitedBy, PlanReport, TensorBytes};
 use super::fit::Fitted;
 use super::memory_model::{MemoryModel, Sized};
@@ -8,7 +10,7 @@ use super::program::{Feed, INDICES};
 use crate::Result;
 use crate::graph::ParameterInfo;
 use crate::plan::memory::Needs;
-use crate::plan::{Gradients, MemoryMap, Plan, Precision};
+use crate::plan::{Gradients, MemoryMap, Plan, Precision, ProductShape};
 
 /// Tensors that a report names.
 const REPORTED_TENSORS: usize = 8;
@@ -36,6 +38,20 @@ impl MemoryModel {
     pub fn report(&self, budget: u64, adapter: &str) -> Result<(PlanReport, MemoryMap)> {
         let layout = self.lay_out(budget, adapter)?;
         Ok((layout.report, layout.plans[0].memory_map()))
+    }
+
+    /// The plans of a run within `budget` bytes: the training step first.
+    pub(crate) fn planned(&self, budget: u64, adapter: &str) -> Result<Vec<Plan>> {
+        let Layout { mut plans, trial, .. } = self.lay_out(budget, adapter)?;
+        plans.extend(trial);
+        Ok(plans)
+    }
+
+    /// The products of all plans of a run within `budget` bytes.
+    pub(crate) fn products(&self, budget: u64, adapter: &str) -> Result<Vec<ProductShape>> {
+        let plans = self.planned(budget, adapter)?;
+        let all: BTreeSet<ProductShape> = plans.into_iter().flat_map(|plan| plan.products).collect();
+        Ok(all.into_iter().collect())
     }
 
     /// Lays a run out within `budget` bytes, on the adapter that is called `adapter`.

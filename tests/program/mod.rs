@@ -8,7 +8,7 @@ pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_downhill"));
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).env_remove("RUST_LOG");
     // Tests leave nothing in the user's folders.
-    command.env("DOWNHILL_PIPELINE_CACHE", "off");
+    command.env("DOWNHILL_CACHE", "off");
     command
 }
 

@@ -20,7 +20,7 @@ mod units;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use tile::{Body, ProductShape, Tile, Tiling, Tilings, tiles, tiling_for};
+pub(crate) use tile::{Body, ProductShape, Tile, Tiling, Tilings, tiles, tiling_for, tuned};
 
 /// Which axis of an operand has stride one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

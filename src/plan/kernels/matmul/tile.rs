@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::gpu::{AdapterClass, Profile};
+use crate::gpu::{AdapterClass, Profile, TunedProduct, UNITS};
 use crate::plan::cost::filling_workgroups;
 
 /// The part of C that an invocation and a workgroup compute, and the way there.
@@ -154,6 +154,23 @@ pub(crate) fn tiles(profile: &Profile) -> impl Iterator<Item = Tile> {
     TILES.into_iter().filter(|tile| tile.runs_on(profile))
 }
 
+/// The tilings that were measured to be fast on an adapter. One whose tile does not run there any more is left out: what it
+/// was measured for goes by the built-in table.
+pub(crate) fn tuned(profile: &Profile) -> Tilings {
+    let tilings = profile.tuning.products.iter().filter_map(|product| {
+        let TunedProduct { m, n, k, transposed, half, parts, .. } = *product;
+        let tile = tiles(profile).find(|tile| tile.to_string() == product.tile);
+        if tile.is_none() {
+            log::warn!(
+                "the tile `{}` of the tuning does not run here; `downhill tune` makes it anew",
+                product.tile
+            );
+        }
+        Some((ProductShape { m, n, k, transposed, half }, Tiling { tile: tile?, parts: parts.max(1) }))
+    });
+    tilings.collect()
+}
+
 /// The tiling for an adapter and an m × n block of C.
 pub(crate) fn tiling_for(profile: &Profile, m: usize, n: usize, k: usize) -> Tiling {
     if profile.class == AdapterClass::Software {
@@ -197,7 +214,7 @@ impl fmt::Display for Tile {
             Body::Direct => "direct",
             Body::Broadcast => "broadcast",
             Body::Staged => "staged",
-            Body::Units => "units",
+            Body::Units => UNITS,
         };
         let (rows, columns) = (self.workgroup_rows(), self.workgroup_columns());
         write!(f, "{body} {rows}x{columns}/{}x{}", self.rows, 4 * self.column_vectors)
@@ -222,6 +239,11 @@ impl Tile {
     /// Whether it takes operands of 16 bits and matrix units.
     pub(crate) fn on_units(&self) -> bool {
         self.body == Body::Units
+    }
+
+    /// Whether its operands go through workgroup memory.
+    pub(crate) fn is_staged(&self) -> bool {
+        self.body == Body::Staged
     }
 
     pub(super) fn invocations(&self) -> u32 {

@@ -1,0 +1,89 @@
+//! `downhill tune`: the products of a run by every tile that the adapter runs, and the fastest of each kept for the runs to
+//! come.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::arguments::{Global, TuneArguments, gathered};
+use super::bench::refuse_without_use;
+use super::output::{Ended, Output, complain};
+use crate::Error;
+use crate::gpu::{GpuOptions, TunedProduct, Tuning};
+use crate::measure::{TuneStep, tune as measure};
+use crate::run::RunConfig;
+use crate::train::MemoryModel;
+
+/// Settings of `train` that the shapes of products do not depend on.
+pub(super) const WITHOUT_USE_FOR_TUNING: [&str; 6] =
+    ["epochs", "steps", "eval_every", "log_every", "out", "schedule"];
+
+pub(super) fn tune(arguments: &TuneArguments, global: &Global, output: &Output) -> Ended {
+    let Some(folder) = global.cache_folder() else {
+        let message = "is off, and what is measured is kept there; give a folder";
+        return Err(Error::setting("--cache", message).into());
+    };
+    refuse_without_use("tune", &arguments.settings, &WITHOUT_USE_FOR_TUNING)?;
+    let file = arguments.file.as_deref();
+    let settings = gathered(file, &arguments.settings, &arguments.optimizer, global)?;
+    let mut config = RunConfig::resolve(&settings)?;
+    let options = GpuOptions { matrix_units: arguments.matrix_units, ..config.gpu_options() };
+    let gpu = global.open(options)?;
+    if arguments.matrix_units && !gpu.profile().matrix_units {
+        let message = "this adapter has none that multiply 16 × 16 numbers of 16 bits (`downhill devices` lists what it has)";
+        return Err(Error::setting("--matrix-units", message).into());
+    }
+    let split = config.load_data()?;
+    let run = MemoryModel::new(&split, &config.options, gpu.profile())?;
+    output.result(&gpu.adapter_info().name)?;
+    output.result(&format!(
+        "{:>6} {:>6} {:>6}  {:8} {:>11} {:>9}  {}",
+        "m", "n", "k", "operands", "ms before", "faster", "tile"
+    ))?;
+    let (mut products, mut told) = (0, Ok(()));
+    let tuning = measure(&gpu, &run, Duration::from_secs(arguments.seconds), |step| {
+        products += 1;
+        told = tell(step, output);
+        if told.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    let faster = tuning.products.len();
+    // What cannot be read is made anew.
+    let known = Tuning::load(&folder, gpu.adapter_info()).ok().flatten().unwrap_or_default();
+    let path = known.updated(tuning).save(&folder, gpu.adapter_info())?;
+    told?;
+    output.result(&format!(
+        "{faster} of {products} products are faster by another tile; kept in {}",
+        path.display()
+    ))?;
+    output
+        .event("done", &json!({ "products": products, "faster": faster, "file": path.display().to_string() }))
+}
+
+fn tell(step: &TuneStep, output: &Output) -> Ended {
+    let TunedProduct { m, n, k, transposed, half, tile, parts, .. } = &step.product;
+    for wrong in &step.wrong {
+        complain(&format!("{m} {n} {k}: a wrong result by {wrong}, which is left out"));
+    }
+    let event = json!({
+        "shape": [m, n, k],
+        "transposed": transposed,
+        "half": half,
+        "tile": tile,
+        "parts": parts,
+        "seconds_before": step.seconds,
+        "faster": step.faster,
+        "measured": step.measured,
+    });
+    let letter = |transposed: bool| if transposed { "t" } else { "n" };
+    let bits = |half: bool| if half { "16" } else { "32" };
+    let operands = [0, 1].map(|side| format!("{}{}", letter(transposed[side]), bits(half[side]))).join(" ");
+    let split = if *parts > 1 { format!(" in {parts} parts") } else { String::new() };
+    let line = format!(
+        "{m:6} {n:6} {k:6}  {operands:8} {:11.3} {:9.2}  {tile}{split}",
+        1e3 * step.seconds,
+        step.faster
+    );
+    output.event("tuned", &event)?;
+    output.result(&line)
+}
