@@ -101,6 +101,19 @@ fn what_cannot_be_measured_is_said_at_once() {
     }
 }
 
+#[test]
+fn few_steps_are_measured_too() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for steps in ["1", "2", "4", "7"] {
+        let flags = ["--data", "random:100x4:2", "--model", "linear", "--resident", "yes", "--json"];
+        let text =
+            succeed(folder.path(), &[&["bench", "step", "--steps", steps], &flags[..]].concat()).stdout;
+        let rate = events(&text).pop().and_then(|done| done["steps_per_second"].as_f64()).expect("a rate");
+        // Ten launches take more than 10 µs on whatever adapter; nothing measured takes none.
+        assert!(rate > 0.0 && rate < 1e5, "{steps} steps: {rate} a second");
+    }
+}
+
 const STEP: [&str; 9] =
     ["bench", "step", "--data", "random:100x4:2", "--model", "linear", "--steps", "1", "--json"];
 

@@ -56,8 +56,9 @@ pub(super) fn step(
     let steps = arguments.settings.steps.unwrap_or(STEPS);
     let (mut seconds, mut streamed_seconds, waits) = (0.0, 0.0, trainer.device_waits());
     let mut host = Host::default();
-    for turn in 0..TURNS.min(steps) {
-        let share = steps * (turn + 1) / TURNS - steps * turn / TURNS;
+    let turns = TURNS.min(steps);
+    for turn in 0..turns {
+        let share = steps * (turn + 1) / turns - steps * turn / turns;
         seconds += host.count(&gpu, || timed(&mut trainer, share))?;
         if let Some(streamed) = &mut streamed {
             streamed_seconds += timed(streamed, share)?;
