@@ -20,11 +20,11 @@ pub(super) const WITHOUT_USE_FOR_TUNING: [&str; 6] =
     ["epochs", "steps", "eval_every", "log_every", "out", "schedule"];
 
 pub(super) fn tune(arguments: &TuneArguments, global: &Global, output: &Output) -> Ended {
+    refuse_without_use("tune", &arguments.settings, &WITHOUT_USE_FOR_TUNING)?;
     let Some(folder) = global.cache_folder() else {
         let message = "is off, and what is measured is kept there; give a folder";
         return Err(Error::setting("--cache", message).into());
     };
-    refuse_without_use("tune", &arguments.settings, &WITHOUT_USE_FOR_TUNING)?;
     let file = arguments.file.as_deref();
     let settings = gathered(file, &arguments.settings, &arguments.optimizer, global)?;
     let mut config = RunConfig::resolve(&settings)?;
