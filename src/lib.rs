@@ -53,7 +53,7 @@ pub mod cli;
 pub use error::{Error, Result};
 pub use gpu::{
     AdapterChoice, AdapterClass, AdapterFeatures, AdapterLimits, AdapterReport, Budget, Gpu, GpuOptions,
-    LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, Survey, adapters,
+    LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, RowRuns, Survey, adapters,
 };
 pub use graph::{Array, Dim, Element, Graph, Initial, ParameterInfo, Shape, StepContext, TensorType, Var};
 pub use measure::{Ceilings, KernelBench, KernelCase, KernelTiming, Yardstick, kernel_cases};

@@ -12,7 +12,7 @@ use super::adapter::{self, AdapterChoice};
 use super::buffer::Account;
 use super::fault::{Faults, device_error, one_line};
 use super::memory::{self, AdapterMemory, Budget, MemoryLimit};
-use super::profile::{AdapterClass, LimitOverrides, Profile};
+use super::profile::{AdapterClass, LimitOverrides, Profile, RowRuns};
 use super::transfer::Transfers;
 use crate::{Error, Result};
 
@@ -35,6 +35,8 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Limits lowered on purpose, for tests.
     pub overrides: LimitOverrides,
+    /// Whether narrow networks run block of rows by block of rows, to measure one way against the other.
+    pub row_runs: RowRuns,
 }
 
 /// A device with its queue, its [`Profile`] and its memory [`Budget`]. Clones are the same device.
@@ -75,7 +77,9 @@ impl Gpu {
             Error::Adapter(format!("cannot open the adapter `{name}`: {}", one_line(&error.to_string())))
         })?;
         let faults = Faults::watch(&device);
-        Ok(Self::assemble(adapter, device, queue, budget, options.checked, faults))
+        let mut gpu = Self::assemble(adapter, device, queue, budget, options.checked, faults);
+        gpu.profile.row_runs = options.row_runs;
+        Ok(gpu)
     }
 
     /// Takes an app's own device, with the features and limits that the app gave it, and installs no

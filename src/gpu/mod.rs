@@ -23,7 +23,7 @@ mod tests;
 pub use adapter::{AdapterChoice, AdapterFeatures, AdapterLimits, AdapterReport, MatrixShape, adapters};
 pub use device::{Gpu, GpuOptions};
 pub use memory::{Budget, MemoryHeap, MemoryLimit};
-pub use profile::{AdapterClass, LimitOverrides, Profile};
+pub use profile::{AdapterClass, LimitOverrides, Profile, RowRuns};
 pub use survey::Survey;
 
 #[cfg(feature = "cli")]

@@ -26,6 +26,18 @@ impl AdapterClass {
     }
 }
 
+/// Whether a plan joins the kernels of a narrow network into one that works on blocks of rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RowRuns {
+    /// Where it is expected to be faster on that class of adapters.
+    #[default]
+    Chosen,
+    /// Wherever it can be done.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
 /// The limits and features of an adapter that a plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -60,6 +72,8 @@ pub struct Profile {
     pub subgroups: bool,
     /// Timestamps at the borders of a compute pass.
     pub timestamps: bool,
+    /// Whether narrow networks run block of rows by block of rows.
+    pub row_runs: RowRuns,
 }
 
 impl Profile {
@@ -84,6 +98,7 @@ impl Profile {
             f16: features.contains(Features::SHADER_F16),
             subgroups: features.contains(Features::SUBGROUP),
             timestamps: features.contains(Features::TIMESTAMP_QUERY),
+            row_runs: RowRuns::Chosen,
         }
     }
 
@@ -120,6 +135,7 @@ impl Profile {
             f16: true,
             subgroups: true,
             timestamps: true,
+            row_runs: RowRuns::Chosen,
         }
     }
 }

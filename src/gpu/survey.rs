@@ -32,7 +32,10 @@ impl Survey {
         };
         let info = adapter.get_info();
         let limits = options.overrides.lower(adapter.limits());
-        let profile = Profile::of(&info, &limits, adapter.features() & USEFUL);
+        let profile = Profile {
+            row_runs: options.row_runs,
+            ..Profile::of(&info, &limits, adapter.features() & USEFUL)
+        };
         Ok(Survey { adapter: info.name, profile, budget: Budget::of(&adapter, options.memory_limit)? })
     }
 

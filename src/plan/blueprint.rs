@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::by_rows::{self, RowRun};
 use super::expression::Scope;
 use super::fuse::{Group, fuse};
 use super::half::stored_in_half;
@@ -27,6 +28,8 @@ pub(crate) struct Blueprint {
     /// Where the outputs lie.
     homes: BTreeMap<Var, Home>,
     groups: Vec<Group>,
+    /// Those of them that one kernel can do block of rows by block of rows.
+    run: Option<RowRun>,
     /// The roots of the groups.
     stored: BTreeSet<Var>,
     /// Those of them that are stored in 16 bits.
@@ -67,9 +70,10 @@ impl Blueprint {
             Precision::F32 => BTreeSet::new(),
             Precision::F16 => stored_in_half(&graph, &groups, &homes, &theta),
         };
+        let run = by_rows::find(&graph, &groups, &homes, &theta);
         let profile = profile.clone();
         let blueprint =
-            Blueprint { graph, profile, gradients, precision, homes, groups, stored, half, live, theta };
+            Blueprint { graph, profile, gradients, precision, homes, groups, run, stored, half, live, theta };
         if gradients == Gradients::Accumulate {
             blueprint.randomness_by_rows()?;
         }
@@ -104,10 +108,15 @@ impl Blueprint {
             arenas: Vec::new(),
         };
         let Blueprint { graph, stored, half, gradients, .. } = self;
-        let scope = Scope { graph, batch, stored, half, gradients: *gradients };
+        let scope = Scope { graph, batch, stored, half, block: None, gradients: *gradients };
         let mut lowerer = Lowerer::new(scope, &self.profile, &self.homes, self.precision, plan);
-        for group in &self.groups {
-            lowerer.group(group)?;
+        match self.run.as_ref().and_then(|run| Some((run, lowerer.planned(run)?))) {
+            Some((run, planned)) => {
+                run.before.iter().try_for_each(|group| lowerer.group(group))?;
+                lowerer.row_run(planned)?;
+                run.after.iter().try_for_each(|group| lowerer.group(group))?;
+            }
+            None => self.groups.iter().try_for_each(|group| lowerer.group(group))?,
         }
         let mut plan = lowerer.plan;
         plan.place_activations(self.profile.max_buffer_size);

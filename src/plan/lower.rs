@@ -45,7 +45,7 @@ pub(super) struct Lowerer<'a> {
     pub scope: Scope<'a>,
     pub profile: &'a Profile,
     /// Where the outputs lie.
-    homes: &'a BTreeMap<Var, Home>,
+    pub homes: &'a BTreeMap<Var, Home>,
     /// Whether matrices of θ are read from copies in 16 bits.
     precision: Precision,
     pub matmul_kernels: HashMap<(MatmulSpec, Epilogue, u32), usize>,
@@ -128,6 +128,9 @@ impl<'a> Lowerer<'a> {
         let fields = [extent, inner, cut.parts, cut.chunk];
         let grid = cut.grid(outputs / kernel.width.lanes());
         self.dispatch(&label, kernel.source, reads, write, grid, &fields)?;
+        if cut.cooperative {
+            self.hold(4 * WORKGROUP as u32);
+        }
         if cut.parts == 1 {
             return Ok(());
         }
@@ -171,7 +174,12 @@ impl<'a> Lowerer<'a> {
         };
         let write = self.bind_result(root)?;
         let grid = if cooperative { Grid::Workgroups(count) } else { Grid::Invocations(count) };
-        self.dispatch(graph.node(root).op.name(), source, reads, write, grid, &[classes])
+        self.dispatch(graph.node(root).op.name(), source, reads, write, grid, &[classes])?;
+        if cooperative {
+            // Values and places.
+            self.hold(2 * 4 * WORKGROUP as u32);
+        }
+        Ok(())
     }
 
     fn scatter_add(&mut self, root: Var) -> Result<()> {
@@ -234,7 +242,7 @@ impl<'a> Lowerer<'a> {
     pub fn pieces(&self, tensor: usize) -> usize {
         match self.plan.tensors[tensor].home {
             Home::Parameter(number) | Home::Gradient(number) => self.plan.theta.pieces[number].len(),
-            Home::Input(_) | Home::Result(_) | Home::Arena => 1,
+            _ => 1,
         }
     }
 
@@ -297,13 +305,13 @@ impl<'a> Lowerer<'a> {
     }
 
     /// Floats that only the next dispatches need.
-    fn scratch(&mut self, label: String, floats: usize) -> Result<Binding> {
+    pub fn scratch(&mut self, label: String, floats: usize) -> Result<Binding> {
         let tensor =
             self.new_tensor(label, 4 * floats as u64, Home::Arena, "use a smaller batch or model")?;
         Ok(Binding { tensor, piece: 0 })
     }
 
-    fn new_tensor(&mut self, label: String, bytes: u64, home: Home, advice: &str) -> Result<usize> {
+    pub fn new_tensor(&mut self, label: String, bytes: u64, home: Home, advice: &str) -> Result<usize> {
         let whole = !matches!(home, Home::Parameter(_) | Home::Gradient(_));
         if whole && bytes > self.profile.max_binding_size {
             return Err(Error::DoesNotFit(format!(
@@ -317,7 +325,7 @@ impl<'a> Lowerer<'a> {
         Ok(self.plan.tensors.len() - 1)
     }
 
-    fn dispatch(
+    pub fn dispatch(
         &mut self,
         label: &str,
         wgsl: String,
@@ -346,9 +354,16 @@ impl<'a> Lowerer<'a> {
         let wgsl = if wgsl.contains("f16") { format!("enable f16;\n{wgsl}") } else { wgsl };
         let kernels = &mut self.plan.kernels;
         kernels.iter().position(|kernel| kernel.wgsl == wgsl).unwrap_or_else(|| {
-            kernels.push(KernelText { label: label.to_owned(), wgsl, reads });
+            kernels.push(KernelText { label: label.to_owned(), wgsl, reads, workgroup_memory: 0 });
             kernels.len() - 1
         })
+    }
+
+    /// States the bytes of workgroup memory of the kernel launched last.
+    pub fn hold(&mut self, bytes: u32) {
+        if let Some(dispatch) = self.plan.dispatches.last() {
+            self.plan.kernels[dispatch.kernel].workgroup_memory = bytes;
+        }
     }
 
     /// Appends a dispatch.
@@ -375,7 +390,7 @@ fn half_bytes(elements: usize) -> u64 {
 }
 
 /// What the `count` of a kernel counts.
-enum Grid {
+pub(super) enum Grid {
     Invocations(usize),
     Workgroups(usize),
 }

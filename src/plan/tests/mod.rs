@@ -1,6 +1,7 @@
 //! Programs run on whatever adapter there is and compared with the f64 reference.
 
 mod accumulation;
+mod by_rows;
 pub(super) mod fusion;
 mod half;
 mod limits;

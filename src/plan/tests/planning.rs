@@ -41,6 +41,8 @@ fn place(plan: &Plan, binding: Binding) -> ((&'static str, usize), u64, u64) {
             let role = if matches!(tensor.home, Home::Parameter(_)) { "theta" } else { "gradient" };
             ((role, piece.shard), 4 * piece.offset as u64, 4 * piece.elements as u64)
         }
+        Home::ThetaShard(shard) => (("theta", shard), 0, tensor.bytes),
+        Home::GradientShard(shard) => (("gradient", shard), 0, tensor.bytes),
         Home::Input(number) => (("input", number), 0, tensor.bytes),
         Home::Result(number) => (("results", 0), result_offsets(plan).0[number], tensor.bytes),
         Home::Arena => {
