@@ -60,34 +60,42 @@ pub(crate) fn find(
     theta: &ThetaLayout,
 ) -> Option<RowRun> {
     let search = Search { graph, roots: groups.iter().map(|group| group.root).collect(), homes, theta };
-    let reads: Vec<BTreeSet<Var>> = groups.iter().map(|group| search.below(group).loads).collect();
+    let reads: BTreeMap<Var, BTreeSet<Var>> =
+        groups.iter().map(|group| (group.root, search.below(group).loads)).collect();
+    let mut readers: BTreeMap<Var, Vec<Var>> = BTreeMap::new();
+    for (&root, reads) in &reads {
+        reads.iter().for_each(|&read| readers.entry(read).or_default().push(root));
+    }
     let mut works: BTreeMap<Var, Work> =
         groups.iter().filter_map(|group| Some((group.root, search.work(group)?))).collect();
     let needs_sums = loop {
-        let needs_sums = needing_sums(groups, &reads, &works);
-        let escapes = |var: &Var| {
-            let read_outside = || {
-                groups
-                    .iter()
-                    .zip(&reads)
-                    .any(|(g, reads)| !works.contains_key(&g.root) && reads.contains(var))
+        let before = works.len();
+        let needs_sums = needing_sums(&reads, &works);
+        works.retain(|var, _| !needs_sums.contains(var));
+        // From the end, so that what only an outcast reads goes with it.
+        for var in works.keys().rev().copied().collect::<Vec<_>>() {
+            let escapes = || {
+                let mut readers = readers.get(&var).into_iter().flatten();
+                homes.contains_key(&var) || readers.any(|reader| !works.contains_key(reader))
             };
-            homes.contains_key(var) || read_outside()
-        };
-        let unfit = |(var, work): (&Var, &Work)| {
-            (needs_sums.contains(var) || (!work.sums() && escapes(var))).then_some(*var)
-        };
-        let unfit: Vec<Var> = works.iter().filter_map(unfit).collect();
-        if unfit.is_empty() {
+            // Of a sum over what lies in memory alone there is nothing to save.
+            let useless = match works[&var].sums() {
+                true => !reads[&var].iter().any(|read| works.contains_key(read)),
+                false => escapes(),
+            };
+            if useless {
+                works.remove(&var);
+            }
+        }
+        if works.len() == before {
             break needs_sums;
         }
-        works.retain(|var, _| !unfit.contains(var));
     };
     if works.values().all(Work::sums) || !works.values().any(Work::sums) {
         return None;
     }
     let mut run = RowRun { before: Vec::new(), members: Vec::new(), after: Vec::new() };
-    for (group, reads) in groups.iter().zip(reads) {
+    for (group, reads) in groups.iter().zip(reads.into_values()) {
         match works.get(&group.root) {
             Some(&work) => run.members.push(Member { group: group.clone(), work, reads }),
             None if needs_sums.contains(&group.root) => run.after.push(group.clone()),
@@ -98,12 +106,13 @@ pub(crate) fn find(
 }
 
 /// The roots of groups that depend on a sum of the run.
-fn needing_sums(groups: &[Group], reads: &[BTreeSet<Var>], works: &BTreeMap<Var, Work>) -> BTreeSet<Var> {
+fn needing_sums(reads: &BTreeMap<Var, BTreeSet<Var>>, works: &BTreeMap<Var, Work>) -> BTreeSet<Var> {
     let mut found = BTreeSet::new();
-    for (group, reads) in groups.iter().zip(reads) {
+    // Every group comes after those that it reads.
+    for (&root, reads) in reads {
         let is_sum = |read: &Var| works.get(read).is_some_and(Work::sums);
         if reads.iter().any(|read| is_sum(read) || found.contains(read)) {
-            found.insert(group.root);
+            found.insert(root);
         }
     }
     found

@@ -7,13 +7,25 @@ use crate::gpu::{AdapterClass, RowRuns};
 use crate::graph::ops::{Lowering, Source};
 use crate::graph::{Graph, Var};
 use crate::plan::expression::{Block as Places, Scope};
+use crate::plan::kernels::WORKGROUP;
 use crate::plan::kernels::by_rows::{self, Generated};
 use crate::plan::lower::{Grid, Lowerer};
 use crate::plan::{Binding, Gradients, Home, ThetaLayout};
 use crate::{Error, Result};
 
-/// Floats that all workgroups leave together, at most: beyond, moving them costs more than launches.
-const MOST_PARTS: usize = 1 << 22;
+/// Dispatches that each one of a run must stand for, at least.
+const FEWEST_FOR_ONE: usize = 2;
+
+/// Floats that all workgroups of a GPU leave together, at most: to move as many takes about as long as the launches that
+/// are saved. Not measured.
+const MOST_PARTS: usize = 1 << 20;
+
+/// Floating-point operations of a run on llvmpipe, at most: up to here runs have been measured to be faster, and at a
+/// million no longer.
+const MOST_OPERATIONS: u64 = 1 << 19;
+
+/// Sums that the text of a run on llvmpipe keeps in registers, at most: beyond, it takes over a second to compile.
+const MOST_SUMS: usize = 320;
 
 /// A run for one micro-batch.
 pub(crate) struct Planned {
@@ -30,13 +42,12 @@ pub(crate) struct Planned {
 impl Lowerer<'_> {
     /// The run for this micro-batch, if this adapter is to do it so and can.
     pub fn planned(&self, run: &RowRun) -> Option<Planned> {
+        if self.profile.row_runs == RowRuns::Never {
+            return None;
+        }
         let Scope { graph, batch, .. } = self.scope;
         let theta = &self.plan.theta;
         let block = Block::new(run, graph, self.profile, batch)?.with_parts(run, graph, self.homes, theta);
-        let operations = operations(run, batch);
-        if !self.chooses(&block) {
-            return None;
-        }
         let shards = shards(run, graph, theta);
         let places = Places { places: &block.places, shards: &shards };
         let scope = Scope { batch: block.rows, block: Some(places), ..self.scope };
@@ -44,24 +55,43 @@ impl Lowerer<'_> {
         let together = |a: &Part, b: &Part| a.shard.is_some() && shard(a) == shard(b);
         let sums = block.parts.chunk_by(together).map(|parts| {
             let accumulate = shard(&parts[0]).is_some() && self.scope.gradients == Gradients::Accumulate;
-            let kernel = by_rows::sum_of_parts(self.scope, parts, accumulate)?;
-            (kernel.loads.len() < self.max_reads()).then(|| (parts.to_vec(), kernel))
+            Some((parts.to_vec(), by_rows::sum_of_parts(self.scope, parts, accumulate)?))
         });
         let sums = sums.collect::<Option<Vec<_>>>()?;
-        let fits = kernel.loads.len() <= self.max_reads();
+        if !self.fits(&block, &kernel, &sums) {
+            return None;
+        }
         let shards = shards.values().map(|&(var, _)| (var, shard_of(var, graph, theta))).collect();
-        fits.then_some(Planned { block, kernel, sums, shards, operations })
+        let operations = operations(run, batch);
+        let planned = Planned { block, kernel, sums, shards, operations };
+        let wanted = self.profile.row_runs == RowRuns::Always || self.is_faster(&planned, run.members.len());
+        wanted.then_some(planned)
     }
 
-    /// Whether the run is to be one kernel: its parts fit, and it is wanted or expected to be faster.
-    fn chooses(&self, block: &Block) -> bool {
-        let parts = block.workgroups * block.stride();
-        let chosen = match self.profile.row_runs {
-            RowRuns::Never => false,
-            RowRuns::Always => true,
-            RowRuns::Chosen => parts <= MOST_PARTS && self.profile.class != AdapterClass::Software,
+    /// Whether the adapter takes it: all parts in one binding, and so many workgroups.
+    fn fits(&self, block: &Block, kernel: &Generated, sums: &[(Vec<Part>, Generated)]) -> bool {
+        let most = self.profile.max_workgroups_per_dimension as usize;
+        let elements =
+            |(parts, _): &(Vec<Part>, Generated)| parts.iter().map(|part| part.elements).sum::<usize>();
+        let groups = sums.iter().map(|sum| elements(sum).div_ceil(WORKGROUP)).chain([block.workgroups]);
+        kernel.loads.len() <= self.max_reads()
+            && sums.iter().all(|(_, sum)| sum.loads.len() < self.max_reads())
+            && groups.max().is_some_and(|groups| groups.div_ceil(most) <= most)
+            && 4 * block.floats() as u64 <= self.profile.max_binding_size
+    }
+
+    /// Whether it is expected to be faster than a dispatch for each of its `members`. What has fewer rows than a
+    /// workgroup takes is short of memory, which the parts would take more of.
+    fn is_faster(&self, planned: &Planned, members: usize) -> bool {
+        let Planned { block, kernel, sums, operations, .. } = planned;
+        let saves = members >= FEWEST_FOR_ONE * (1 + sums.len()) && self.scope.batch >= block.rows;
+        let fast = match self.profile.class {
+            AdapterClass::Software => {
+                block.broadcast && *operations <= MOST_OPERATIONS && kernel.sums <= MOST_SUMS
+            }
+            _ => block.floats() <= MOST_PARTS,
         };
-        chosen && 4 * parts as u64 <= self.profile.max_binding_size
+        saves && fast
     }
 
     /// Appends what does a run.

@@ -8,6 +8,7 @@ use crate::gpu::{AdapterClass, Profile};
 use crate::graph::{Element, Graph, Var};
 use crate::plan::Home;
 use crate::plan::arena::{self, Lifetime};
+use crate::plan::kernels::matmul::{SUBGROUP, broadcasts};
 use crate::plan::theta::ThetaLayout;
 
 /// Rows of a workgroup; powers of two.
@@ -20,6 +21,8 @@ pub(crate) struct Block {
     pub rows: usize,
     /// Invocations of a workgroup.
     pub lanes: usize,
+    /// Whether they are one subgroup, whose lanes read for each other.
+    pub broadcast: bool,
     pub workgroups: usize,
     /// Members by number: those of one phase do not need one another, and a barrier parts it from the next.
     pub phases: Vec<Vec<usize>>,
@@ -55,6 +58,7 @@ impl Block {
             let block = Block {
                 rows,
                 lanes,
+                broadcast: broadcasts(profile),
                 workgroups: batch.div_ceil(rows),
                 phases: phases.clone(),
                 places,
@@ -79,6 +83,11 @@ impl Block {
     /// Floats that a workgroup leaves.
     pub fn stride(&self) -> usize {
         self.parts.last().map_or(0, |part| part.start + part.elements)
+    }
+
+    /// Floats that all workgroups leave.
+    pub fn floats(&self) -> usize {
+        self.workgroups * self.stride()
     }
 
     /// Places the parts, those of one shard of the gradient next to each other.
@@ -117,7 +126,7 @@ fn wanted(profile: &Profile, batch: usize) -> (usize, usize) {
     // Lanes of one subgroup need no coroutines at barriers on a software adapter, which has a core or two to fill. A
     // GPU is to be given workgroups enough for its multiprocessors; not measured.
     let (lanes, workgroups) = match profile.class {
-        AdapterClass::Software => (profile.max_subgroup_size.clamp(8, 64) as usize, 2),
+        AdapterClass::Software => (SUBGROUP as usize, 2),
         AdapterClass::Integrated | AdapterClass::Other => (128, 8),
         AdapterClass::Discrete => (128, 32),
     };

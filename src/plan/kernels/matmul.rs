@@ -9,14 +9,13 @@ use std::fmt::Write;
 
 use super::accumulated;
 use crate::plan::expression::float_type;
-use tile::SUBGROUP;
 
 mod tile;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use tile::{Tile, tile_for};
+pub(crate) use tile::{SUBGROUP, Tile, broadcasts, tile_for};
 
 /// Which axis of an operand has stride one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

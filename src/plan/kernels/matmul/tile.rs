@@ -18,7 +18,7 @@ pub(crate) struct Tile {
 }
 
 /// The subgroup size that [`Tile::broadcast`] is made for: llvmpipe's, on vectors of 256 bits.
-pub(super) const SUBGROUP: u32 = 8;
+pub(crate) const SUBGROUP: u32 = 8;
 
 /// For llvmpipe, where a read costs as much as many multiplications because each lane is read by itself, and
 /// a broadcast next to nothing: about 2.5 times the speed of 8 × 4 without.
@@ -50,10 +50,15 @@ pub(super) const GPU_SMALL: Tile = Tile { rows: 4, column_vectors: 1, workgroup:
 /// Elements of C from which on [`GPU_LARGE`] gives at least 64 workgroups.
 const LARGE: usize = 64 * 64 * 64;
 
+/// Whether the adapter's subgroups are those that broadcasts are made for.
+pub(crate) fn broadcasts(profile: &Profile) -> bool {
+    let sizes = [profile.min_subgroup_size, profile.max_subgroup_size];
+    profile.class == AdapterClass::Software && profile.subgroups && sizes == [SUBGROUP; 2]
+}
+
 /// The tile for an adapter and an m × n block of C.
 pub(crate) fn tile_for(profile: &Profile, m: usize, n: usize, k: usize) -> Tile {
-    let subgroups_fit =
-        profile.subgroups && profile.min_subgroup_size == SUBGROUP && profile.max_subgroup_size == SUBGROUP;
+    let subgroups_fit = broadcasts(profile);
     match profile.class {
         AdapterClass::Software if subgroups_fit && m * n * k <= SMALL => BROADCAST_SMALL,
         AdapterClass::Software if subgroups_fit && m * n * k >= LONG => BROADCAST_LONG,

@@ -4,28 +4,31 @@
 //! computed before are read from their buffers, of which the block's rows begin at `row0`. A phase ends in a barrier.
 //! Sums over the block's rows go to the workgroup's line of the result [workgroups, stride].
 
+mod line;
+mod product;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::{FIRST_READ, entry, output, prologue, store};
-use crate::graph::ops::{ReduceKind, RowKind};
+use crate::graph::ops::ReduceKind;
 use crate::graph::{Element, Var};
 use crate::plan::by_rows::{Block, Member, Part, Work};
 use crate::plan::expression::{Expression, IndexFact, Load, Scope, Width, memory_name};
+use product::Tiled;
 
 /// A kernel's text, and what it reads in the order of its bindings.
 pub(crate) struct Generated {
     pub source: String,
     pub loads: Vec<Load>,
+    /// Sums that its products keep in registers, each its own lines of text.
+    pub sums: usize,
 }
-
-/// Rows and columns of a product that one invocation keeps in registers, from the most to the least.
-const TILES: [[usize; 2]; 4] = [[4, 4], [4, 1], [2, 1], [1, 1]];
 
 /// The kernel of a run; `scope` is that of a block, whose batch are its rows. Fields of its uniform: the rows of the
 /// micro-batch.
 pub(crate) fn run(scope: Scope, members: &[Member], block: &Block) -> Option<Generated> {
-    let mut writer = Writer { scope, block, loads: Vec::new(), functions: BTreeSet::new() };
+    let mut writer = Writer { scope, block, loads: Vec::new(), functions: BTreeSet::new(), sums: 0 };
     let mut body = String::new();
     for (number, phase) in block.phases.iter().enumerate() {
         if number > 0 {
@@ -48,17 +51,18 @@ pub(crate) fn run(scope: Scope, members: &[Member], block: &Block) -> Option<Gen
     let _ = write!(
         source,
         "@compute @workgroup_size({lanes})\n\
-         fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{\n    \
+         fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32{own}) {{\n    \
              let block = group.x + group.y * p.fold;\n    \
              if (block >= p.count) {{ return; }}\n    \
              let row0 = block * {rows}u;\n    \
              let rows = min({rows}u, p.batch - row0);\n    \
              let parts = block * {stride}u;\n{body}}}\n",
         lanes = block.lanes,
+        own = if block.broadcast { ", @builtin(subgroup_invocation_id) own: u32" } else { "" },
         rows = block.rows,
         stride = block.stride(),
     );
-    Some(Generated { source, loads: declarations.loads })
+    Some(Generated { source, loads: declarations.loads, sums: writer.sums })
 }
 
 /// Adds up the parts that the workgroups have left, and lays the sums where they belong: `parts`, which lie next to each
@@ -96,28 +100,16 @@ pub(crate) fn sum_of_parts(scope: Scope, parts: &[Part], accumulate: bool) -> Op
              for (var part = 0u; part < p.parts; part++) {{ total += parts[part * p.stride + p.first + i]; }}\n\
          {body}}}\n"
     );
-    Some(Generated { source, loads: declarations.loads })
+    Some(Generated { source, loads: declarations.loads, sums: 0 })
 }
 
-/// A product of the block as its tiles see it. Element (row, column) of the result is Σ a(row, s)·b(column, s).
-struct Tiled<'t> {
-    rows: &'t str,
-    most_rows: usize,
-    columns: usize,
-    /// The summed length as WGSL.
-    summed: String,
-    a: Var,
-    b: Var,
-    /// What an index of A or B adds for each row or column, and for each position of the summed axis.
-    a_strides: [usize; 2],
-    b_strides: [usize; 2],
-}
-
+/// Writes the text of one kernel.
 struct Writer<'a> {
     scope: Scope<'a>,
     block: &'a Block,
     loads: Vec<Load>,
     functions: BTreeSet<&'static str>,
+    sums: usize,
 }
 
 impl<'a> Writer<'a> {
@@ -160,34 +152,14 @@ impl<'a> Writer<'a> {
             Work::Map => self.map(root),
             Work::Reduce { kind, extent, inner } => self.reduce(kind, [anchor, root], extent, inner),
             Work::Product { a, b, transposed, lines, n, k } => {
-                let rows = format!("rows * {lines}u");
-                let tiled = Tiled {
-                    rows: &rows,
-                    most_rows: self.block.rows * lines,
-                    columns: n,
-                    summed: format!("{k}u"),
-                    a,
-                    b,
-                    a_strides: [k, 1],
-                    b_strides: if transposed { [k, 1] } else { [1, n] },
-                };
-                self.product(&tiled, anchor, root)
+                self.product(&Tiled::rows([a, b], transposed, [lines, n, k], self.block.rows), anchor, root)
             }
             Work::Line { kind, classes } => self.line(kind, root, classes),
             Work::Sum { extent, inner } => self.sum(anchor, root, extent, inner),
             Work::ProductSum { a, b, lines, m, n } => {
-                let tiled = Tiled {
-                    rows: &format!("{m}u"),
-                    most_rows: m,
-                    columns: n,
-                    summed: format!("rows * {lines}u"),
-                    a,
-                    b,
-                    a_strides: [1, m],
-                    b_strides: [1, n],
-                };
                 let start = self.start(root)?;
-                Some(self.tiles(&tiled, |place| format!("result[parts + {start}u + {place}]"), ""))
+                let target = |place: &str| format!("result[parts + {start}u + {place}]");
+                Some(self.tiles(&Tiled::sum([a, b], [lines, m, n], self.block.rows), target, ""))
             }
         }
     }
@@ -282,142 +254,5 @@ impl<'a> Writer<'a> {
         );
         let down = self.each("column", &format!("{inner}u"), &body);
         Some(format!("{along_rows}    workgroupBarrier();\n{down}"))
-    }
-
-    /// The product itself, and what stands behind it on each of the invocation's own elements.
-    fn product(&mut self, tiled: &Tiled, anchor: Var, root: Var) -> Option<String> {
-        let offset = self.block.places.get(&root)?;
-        let target = |place: &str| format!("floats[{offset}u + {place}]");
-        if anchor == root {
-            return Some(self.tiles(tiled, target, ""));
-        }
-        let columns = tiled.columns;
-        let mut expression =
-            self.begin(Some(root)).with_anchor(anchor, "value").with_facts(vec![IndexFact {
-                name: "index",
-                size: columns,
-                quotient: "row",
-                remainder: "column",
-            }]);
-        let value = expression.value(root, "index")?;
-        let statements = expression.take_statements();
-        self.end(expression);
-        let behind = format!(
-            "        for (var row = row_first; row < row_end; row++) {{\n        \
-             for (var column = column_first; column < column_end; column++) {{\n        \
-             let index = row * {columns}u + column;\n        let value = {stored};\n{statements}        \
-             {stored} = {value};\n        }}\n        }}\n",
-            stored = target("index")
-        );
-        Some(self.tiles(tiled, target, &behind))
-    }
-
-    /// The sums of a product by tiles, stored at `target`, and `behind` run over `row_first .. row_end` and
-    /// `column_first .. column_end`. Past an edge the last row or column is computed and stored again.
-    fn tiles(&mut self, tiled: &Tiled, target: impl Fn(&str) -> String, behind: &str) -> String {
-        let Tiled { rows, columns, summed, .. } = tiled;
-        let tiles = |[r, c]: &[usize; 2]| tiled.most_rows.div_ceil(*r) * columns.div_ceil(*c);
-        let enough = TILES.iter().find(|tile| tiles(tile) >= self.block.lanes);
-        let [r, c] = *enough.unwrap_or(&TILES[TILES.len() - 1]);
-        let mut expression = self.begin(None);
-        let mut text = format!(
-            "        let row_first = tile / {across}u * {r}u;\n        \
-             let column_first = tile % {across}u * {c}u;\n        \
-             let row_end = min(row_first + {r}u, {rows});\n        \
-             let column_end = min(column_first + {c}u, {columns}u);\n",
-            across = columns.div_ceil(c)
-        );
-        for (name, end, count, stride) in
-            [("row", "row_end", r, tiled.a_strides[0]), ("column", "column_end", c, tiled.b_strides[0])]
-        {
-            for item in 0..count {
-                let _ =
-                    writeln!(text, "        let {name}_{item} = min({name}_first + {item}u, {end} - 1u);");
-                let _ = writeln!(text, "        let {name}_line{item} = {name}_{item} * {stride}u;");
-            }
-        }
-        let each = |write: &mut dyn FnMut(usize, usize)| {
-            (0..r).for_each(|row| (0..c).for_each(|column| write(row, column)));
-        };
-        each(&mut |row, column| {
-            let _ = writeln!(text, "        var sum{row}_{column} = 0.0;");
-        });
-        let mut inner = String::new();
-        for (name, var, line, count, stride) in [
-            ("of_a", tiled.a, "row_line", r, tiled.a_strides[1]),
-            ("of_b", tiled.b, "column_line", c, tiled.b_strides[1]),
-        ] {
-            for item in 0..count {
-                let value = expression.stored(var, &format!("{line}{item} + s * {stride}u"));
-                let statements = expression.take_statements();
-                let _ = writeln!(inner, "{statements}        let {name}{item} = {value};");
-            }
-        }
-        self.end(expression);
-        each(&mut |row, column| {
-            let sum = format!("sum{row}_{column}");
-            let _ = writeln!(inner, "        {sum} = fma(of_a{row}, of_b{column}, {sum});");
-        });
-        let _ = writeln!(text, "        for (var s = 0u; s < {summed}; s++) {{\n{inner}        }}");
-        each(&mut |row, column| {
-            let place = format!("row_{row} * {columns}u + column_{column}");
-            let _ = writeln!(text, "        {} = sum{row}_{column};", target(&place));
-        });
-        text.push_str(behind);
-        let count = format!("(({rows}) + {}u) / {r}u * {}u", r - 1, columns.div_ceil(c));
-        self.each("tile", &count, &text)
-    }
-
-    /// One invocation walks a line of `classes` alone.
-    fn line(&mut self, kind: RowKind, root: Var, classes: usize) -> Option<String> {
-        let inputs = &self.scope.graph.node(root).inputs;
-        let stored = |i: usize| crate::plan::fuse::storage(self.scope.graph, inputs[i]);
-        let (logits, labels) = (stored(0), inputs.get(1).map(|_| stored(1)));
-        let lines = self.row(inputs[0]) / classes;
-        let mut expression = self.begin(None);
-        let z = expression.stored(logits, "(first + j)");
-        let at = expression.take_statements();
-        let each = |body: &str| {
-            format!("        for (var j = 0u; j < {classes}u; j++) {{\n{at}        {body}\n        }}\n")
-        };
-        let mut text =
-            format!("        let first = i * {classes}u;\n        var largest = -3.4028234663852886e38;\n");
-        text.push_str(&each(&format!("largest = max(largest, {z});")));
-        if kind == RowKind::ArgMax {
-            let _ = writeln!(text, "        var place = {}u;", classes - 1);
-            text.push_str(&each(&format!("if ({z} == largest) {{ place = min(place, j); }}")));
-            let _ = writeln!(text, "        {} = place;", self.local(root, "i")?);
-            self.end(expression);
-            return Some(self.each("i", &format!("rows * {lines}u"), &text));
-        }
-        text.push_str("        var total = 0.0;\n");
-        text.push_str(&each(&format!("total += exp({z} - largest);")));
-        if let Some(labels) = labels {
-            let label = expression.stored(labels, "i");
-            let statements = expression.take_statements();
-            let _ = writeln!(text, "{statements}        let label = min({label}, {}u);", classes - 1);
-        }
-        let softmax = format!("exp({z} - largest) / total");
-        match (kind, inputs.get(2)) {
-            (RowKind::CrossEntropy, _) => {
-                let right = expression.stored(logits, "(first + label)");
-                let statements = expression.take_statements();
-                let _ = writeln!(
-                    text,
-                    "{statements}        {} = log(total) + largest - {right};",
-                    self.local(root, "i")?
-                );
-            }
-            (RowKind::CrossEntropyGradient, Some(&upstream)) => {
-                let value = expression.value(upstream, "i")?;
-                let statements = expression.take_statements();
-                let _ = writeln!(text, "{statements}        let upstream = {value};");
-                let slope = format!("({softmax} - select(0.0, 1.0, j == label)) * upstream");
-                text.push_str(&each(&format!("{} = {slope};", self.local(root, "(first + j)")?)));
-            }
-            _ => text.push_str(&each(&format!("{} = {softmax};", self.local(root, "(first + j)")?))),
-        }
-        self.end(expression);
-        Some(self.each("i", &format!("rows * {lines}u"), &text))
     }
 }
