@@ -54,8 +54,8 @@ pub mod cli;
 pub use error::{Error, Result};
 pub use gpu::{
     AdapterChoice, AdapterClass, AdapterFeatures, AdapterLimits, AdapterReport, Budget, Gpu, GpuOptions,
-    HostTimes, LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, Survey, TunedProduct, Tuning,
-    adapters,
+    HostTimes, LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, RowRuns, Survey, TunedProduct,
+    Tuning, adapters,
 };
 pub use graph::{Array, Dim, Element, Graph, Initial, ParameterInfo, Shape, StepContext, TensorType, Var};
 pub use measure::{Ceilings, KernelBench, KernelCase, KernelTiming, TuneStep, Yardstick, kernel_cases, tune};

@@ -15,7 +15,7 @@ use super::fault::{Faults, device_error, one_line};
 use super::host_time::HostClock;
 use super::memory::{self, AdapterMemory, Budget, MemoryLimit};
 use super::pipeline_cache::PipelineFile;
-use super::profile::{AdapterClass, LimitOverrides, Profile};
+use super::profile::{AdapterClass, LimitOverrides, Profile, RowRuns};
 use super::transfer::Transfers;
 use super::tuning::Tuning;
 use crate::{Error, Result};
@@ -49,6 +49,8 @@ pub struct GpuOptions {
     /// Ask for matrix units, for products of 16 bits. They are an experimental feature of wgpu, not used unless a tuning
     /// found them faster, and then asked for by themselves.
     pub matrix_units: bool,
+    /// Whether narrow networks run block of rows by block of rows, to measure one way against the other.
+    pub row_runs: RowRuns,
 }
 
 /// A device with its queue, its [`Profile`] and its memory [`Budget`]. Clones are the same device.
@@ -106,6 +108,7 @@ impl Gpu {
         let faults = Faults::watch(&device);
         let mut gpu = Self::assemble(adapter, device, queue, budget, options.checked, faults);
         gpu.profile.tuning = tuning;
+        gpu.profile.row_runs = options.row_runs;
         let open = |folder: &PathBuf| PipelineFile::open(&gpu.device, &gpu.info, folder);
         let pipelines = options.cache.as_ref().and_then(open);
         Ok(Gpu { pipelines, ..gpu })

@@ -27,7 +27,7 @@ pub use adapter::{AdapterChoice, AdapterFeatures, AdapterLimits, AdapterReport, 
 pub use device::{Gpu, GpuOptions};
 pub use host_time::HostTimes;
 pub use memory::{Budget, MemoryHeap, MemoryLimit};
-pub use profile::{AdapterClass, LimitOverrides, Profile};
+pub use profile::{AdapterClass, LimitOverrides, Profile, RowRuns};
 pub use survey::Survey;
 pub use tuning::{TunedProduct, Tuning};
 

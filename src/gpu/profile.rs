@@ -28,6 +28,18 @@ impl AdapterClass {
     }
 }
 
+/// Whether a plan joins the kernels of a narrow network into one that works on blocks of rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RowRuns {
+    /// Where it is expected to be faster on that class of adapters.
+    #[default]
+    Chosen,
+    /// Wherever it can be done.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
 /// The limits and features of an adapter that a plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -66,6 +78,8 @@ pub struct Profile {
     pub matrix_units: bool,
     /// What was measured to be fast on it.
     pub tuning: Tuning,
+    /// Whether narrow networks run block of rows by block of rows.
+    pub row_runs: RowRuns,
 }
 
 impl Profile {
@@ -92,6 +106,7 @@ impl Profile {
             timestamps: features.contains(Features::TIMESTAMP_QUERY),
             matrix_units: features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             tuning: Tuning::default(),
+            row_runs: RowRuns::Chosen,
         }
     }
 
@@ -130,6 +145,7 @@ impl Profile {
             timestamps: true,
             matrix_units: false,
             tuning: Tuning::default(),
+            row_runs: RowRuns::Chosen,
         }
     }
 }

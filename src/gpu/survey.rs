@@ -36,6 +36,7 @@ impl Survey {
         let mut profile = Profile::of(&info, &limits, adapter.features() & USEFUL);
         profile.tuning = Tuning::load_or_log(options.cache.as_ref(), &info);
         profile.matrix_units = profile.tuning.on_units() && adapter::has_matrix_units(&adapter);
+        profile.row_runs = options.row_runs;
         Ok(Survey { adapter: info.name, profile, budget: Budget::of(&adapter, options.memory_limit)? })
     }
 

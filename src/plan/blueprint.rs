@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::by_rows::{self, RowRun};
 use super::expression::Scope;
 use super::fuse::{Group, fuse};
 use super::half::stored_in_half;
@@ -29,6 +30,8 @@ pub(crate) struct Blueprint {
     /// Where the outputs lie.
     homes: BTreeMap<Var, Home>,
     groups: Vec<Group>,
+    /// Those of them that one kernel can do block of rows by block of rows.
+    run: Option<RowRun>,
     /// The roots of the groups.
     stored: BTreeSet<Var>,
     /// Those of them that are stored in 16 bits.
@@ -69,6 +72,7 @@ impl Blueprint {
             Precision::F32 => BTreeSet::new(),
             Precision::F16 => stored_in_half(&graph, &groups, &homes, &theta),
         };
+        let run = by_rows::find(&graph, &groups, &homes, &theta);
         let blueprint = Blueprint {
             graph,
             profile: profile.clone(),
@@ -77,6 +81,7 @@ impl Blueprint {
             precision,
             homes,
             groups,
+            run,
             stored,
             half,
             live,
@@ -122,10 +127,23 @@ impl Blueprint {
             products: BTreeSet::new(),
         };
         let Blueprint { graph, stored, half, gradients, .. } = self;
-        let scope = Scope { graph, batch, stored, half, precision: self.precision, gradients: *gradients };
+        let scope = Scope {
+            graph,
+            batch,
+            stored,
+            half,
+            precision: self.precision,
+            block: None,
+            gradients: *gradients,
+        };
         let mut lowerer = Lowerer::new(scope, &self.profile, &self.tilings, &self.homes, plan);
-        for group in &self.groups {
-            lowerer.group(group)?;
+        match self.run.as_ref().and_then(|run| Some((run, lowerer.planned(run)?))) {
+            Some((run, planned)) => {
+                run.before.iter().try_for_each(|group| lowerer.group(group))?;
+                lowerer.row_run(planned)?;
+                run.after.iter().try_for_each(|group| lowerer.group(group))?;
+            }
+            None => self.groups.iter().try_for_each(|group| lowerer.group(group))?,
         }
         let mut plan = lowerer.plan;
         plan.place_activations(self.profile.max_buffer_size);

@@ -59,12 +59,28 @@ pub(crate) struct IndexFact {
     pub remainder: &'static str,
 }
 
+/// Where a kernel finds what it reads that works on some rows of the micro-batch: its indices count from the first of
+/// them, `row0`.
+#[derive(Clone, Copy)]
+pub(crate) struct Block<'a> {
+    /// Tensors in workgroup memory, by how many elements lie before them in [`memory_name`].
+    pub places: &'a BTreeMap<Var, usize>,
+    /// Of each parameter the one that stands for its shard of θ, which is bound whole, and the floats before it there.
+    pub shards: &'a BTreeMap<Var, (Var, usize)>,
+}
+
+/// The array in workgroup memory for such elements.
+pub(crate) fn memory_name(element: Element) -> &'static str {
+    if element == Element::U32 { "integers" } else { "floats" }
+}
+
 /// What all kernels of a plan are written from.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
     pub graph: &'a Graph,
-    /// Rows of the micro-batch.
+    /// Rows of the micro-batch, or of the block of it.
     pub batch: usize,
+    pub block: Option<Block<'a>>,
     /// The nodes that kernels store.
     pub stored: &'a BTreeSet<Var>,
     /// Those of them that lie there in 16 bits.
@@ -233,10 +249,38 @@ impl<'a> Expression<'a> {
         format!("b{}", self.first_binding + slot)
     }
 
+    /// A stored element as it lies in memory, but for 16 bits, which become 32.
+    pub fn stored(&mut self, var: Var, index: &str) -> String {
+        match self.scope.graph.element(var) {
+            Element::F32 => self.load(var, index, Lanes::Same),
+            Element::U32 | Element::U8 => {
+                let (buffer, index) = self.place(Load { var, vectors: false }, index);
+                format!("{buffer}[{index}]")
+            }
+        }
+    }
+
+    /// The array that holds a stored node, and the place in it of its element at `index`.
+    fn place(&mut self, load: Load, index: &str) -> (String, String) {
+        let Some(block) = self.scope.block else { return (self.binding(load), index.to_owned()) };
+        if let Some(offset) = block.places.get(&load.var) {
+            let memory = memory_name(self.scope.graph.element(load.var));
+            return (memory.to_owned(), format!("{offset}u + {index}"));
+        }
+        if let Some(&(shard, offset)) = block.shards.get(&load.var) {
+            return (self.binding(Load { var: shard, ..load }), format!("{offset}u + {index}"));
+        }
+        let place = match random_row(self.scope.graph.shape(load.var)) {
+            None | Some(0) => index.to_owned(),
+            Some(row) => self.name(&format!("({index} + row0 * {row}u)")),
+        };
+        (self.binding(load), place)
+    }
+
     fn load(&mut self, var: Var, index: &str, lanes: Lanes) -> String {
         let element = self.scope.graph.element(var);
         let vectors = self.width == Width::Four && lanes == Lanes::Neighbours;
-        let buffer = self.binding(Load { var, vectors });
+        let (buffer, index) = self.place(Load { var, vectors }, index);
         let convert = |text: String| match (self.raw, self.width) {
             (true, _) => text,
             (false, Width::One) => format!("f32({text})"),
@@ -279,13 +323,16 @@ impl<'a> Expression<'a> {
             }
             Generated::Random { stream } => {
                 self.functions.insert(include_str!("../../shaders/philox.wgsl"));
-                let row = match self.scope.gradients {
-                    Gradients::Overwrite => 0,
-                    Gradients::Accumulate => random_row(self.scope.graph.shape(var))?,
+                let first = match (self.scope.gradients, self.scope.block.is_some()) {
+                    (Gradients::Overwrite, false) => None,
+                    (Gradients::Overwrite, true) => Some("row0"),
+                    (Gradients::Accumulate, false) => Some("step.first_row"),
+                    (Gradients::Accumulate, true) => Some("(step.first_row + row0)"),
                 };
-                let counter = match row {
-                    0 => index.to_owned(),
-                    _ => self.name(&format!("({index} + step.first_row * {row}u)")),
+                let row = first.map_or(Some(0), |_| random_row(self.scope.graph.shape(var)))?;
+                let counter = match first.filter(|_| row > 0) {
+                    None => index.to_owned(),
+                    Some(first) => self.name(&format!("({index} + {first} * {row}u)")),
                 };
                 // One call gives the four numbers from a multiple of four on.
                 match (neighbours, row.is_multiple_of(4)) {
@@ -294,12 +341,21 @@ impl<'a> Expression<'a> {
                     (false, _) => per_element(format!("philox_uniform({counter}, {stream}u)")),
                 }
             }
-            Generated::RowMask => per_element(format!("select(0.0, 1.0, {index} < step.valid_rows)")),
+            Generated::RowMask => {
+                let row = self.row(index);
+                per_element(format!("select(0.0, 1.0, {row} < step.valid_rows)"))
+            }
             Generated::LossScale => Some("T(step.loss_scale)".to_owned()),
             Generated::RowWeight => {
-                per_element(format!("select(0.0, step.row_weight, {index} < step.valid_rows)"))
+                let row = self.row(index);
+                per_element(format!("select(0.0, step.row_weight, {row} < step.valid_rows)"))
             }
         }
+    }
+
+    /// The row of the micro-batch of an index that counts rows.
+    fn row(&self, index: &str) -> String {
+        if self.scope.block.is_some() { format!("{index} + row0") } else { index.to_owned() }
     }
 
     /// Expand, permute and slice: the index of the source from the coordinates of the result.
@@ -397,9 +453,9 @@ impl<'a> Expression<'a> {
         }
         let line = self.quotient(index, width);
         let within = self.remainder(index, width);
-        let buffer = self.binding(Load { var: indices, vectors: false });
+        let picked = self.stored(indices, &line);
         // An index past the end reads the last row instead of memory that is not the table's.
-        let row = self.name(&format!("min({buffer}[{line}], {}u)", shape[0] - 1));
+        let row = self.name(&format!("min({picked}, {}u)", shape[0] - 1));
         let source = self.name(&format!("({row} * {width}u + {within})"));
         Some(self.load(table, &source, lanes))
     }

@@ -80,7 +80,7 @@ fn swaps_last_two(axes: &[usize]) -> bool {
 }
 
 /// What a node reads: through its kernel (soft, may be computed on the way) or from memory (hard).
-fn operands(graph: &Graph, var: Var) -> Vec<(Var, bool)> {
+pub(crate) fn operands(graph: &Graph, var: Var) -> Vec<(Var, bool)> {
     let node = graph.node(var);
     let hard = |&input: &Var| (storage(graph, input), true);
     match node.op.lower() {

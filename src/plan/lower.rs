@@ -47,7 +47,7 @@ pub(super) struct Lowerer<'a> {
     /// What is chosen for products of some shapes.
     pub tilings: &'a Tilings,
     /// Where the outputs lie.
-    homes: &'a BTreeMap<Var, Home>,
+    pub homes: &'a BTreeMap<Var, Home>,
     pub matmul_kernels: HashMap<(MatmulSpec, Epilogue, u32), usize>,
     /// The tensor of every stored node met so far.
     known: BTreeMap<Var, usize>,
@@ -119,6 +119,9 @@ impl<'a> Lowerer<'a> {
         let fields = [extent, inner, cut.parts, cut.chunk];
         let grid = cut.grid(outputs / kernel.width.lanes());
         self.dispatch(&label, kernel.source, reads, write, grid, &fields)?;
+        if cut.cooperative {
+            self.hold(4 * WORKGROUP as u32);
+        }
         match whole {
             true => Ok(()),
             false => self.join_parts(reduce.kind, write, [outer, cut.parts, inner], (anchor, root)),
@@ -180,7 +183,12 @@ impl<'a> Lowerer<'a> {
         };
         let write = self.bind_result(root)?;
         let grid = if cooperative { Grid::Workgroups(count) } else { Grid::Invocations(count) };
-        self.dispatch(graph.node(root).op.name(), source, reads, write, grid, &[classes])
+        self.dispatch(graph.node(root).op.name(), source, reads, write, grid, &[classes])?;
+        if cooperative {
+            // Values and places.
+            self.hold(2 * 4 * WORKGROUP as u32);
+        }
+        Ok(())
     }
 
     fn scatter_add(&mut self, root: Var) -> Result<()> {
@@ -243,7 +251,7 @@ impl<'a> Lowerer<'a> {
     pub fn pieces(&self, tensor: usize) -> usize {
         match self.plan.tensors[tensor].home {
             Home::Parameter(number) | Home::Gradient(number) => self.plan.theta.pieces[number].len(),
-            Home::Input(_) | Home::Result(_) | Home::Arena => 1,
+            _ => 1,
         }
     }
 
@@ -312,7 +320,7 @@ impl<'a> Lowerer<'a> {
         Ok(Binding { tensor, piece: 0 })
     }
 
-    fn new_tensor(&mut self, label: String, bytes: u64, home: Home, advice: &str) -> Result<usize> {
+    pub fn new_tensor(&mut self, label: String, bytes: u64, home: Home, advice: &str) -> Result<usize> {
         let whole = !matches!(home, Home::Parameter(_) | Home::Gradient(_));
         if whole && bytes > self.profile.max_binding_size {
             return Err(Error::DoesNotFit(format!(
@@ -326,7 +334,7 @@ impl<'a> Lowerer<'a> {
         Ok(self.plan.tensors.len() - 1)
     }
 
-    fn dispatch(
+    pub fn dispatch(
         &mut self,
         label: &str,
         wgsl: String,
@@ -355,9 +363,16 @@ impl<'a> Lowerer<'a> {
         let wgsl = with_extensions(wgsl);
         let kernels = &mut self.plan.kernels;
         kernels.iter().position(|kernel| kernel.wgsl == wgsl).unwrap_or_else(|| {
-            kernels.push(KernelText { label: label.to_owned(), wgsl, reads });
+            kernels.push(KernelText { label: label.to_owned(), wgsl, reads, workgroup_memory: 0 });
             kernels.len() - 1
         })
+    }
+
+    /// States the bytes of workgroup memory of the kernel launched last.
+    pub fn hold(&mut self, bytes: u32) {
+        if let Some(dispatch) = self.plan.dispatches.last() {
+            self.plan.kernels[dispatch.kernel].workgroup_memory = bytes;
+        }
     }
 
     /// Appends a dispatch.
@@ -384,7 +399,7 @@ fn half_bytes(elements: usize) -> u64 {
 }
 
 /// What the `count` of a kernel counts.
-enum Grid {
+pub(super) enum Grid {
     Invocations(usize),
     Workgroups(usize),
 }

@@ -258,7 +258,9 @@ impl Lowerer<'_> {
         let params = bytemuck::cast_slice(&[params]).to_vec();
         let summed = (batches - 1) * k.length + last_k;
         let operations = [m.length, n.length, summed].iter().fold(2, |all, &part| all * part as u64);
-        self.push(Dispatch { kernel, reads, write, params, groups, operations })
+        self.push(Dispatch { kernel, reads, write, params, groups, operations })?;
+        self.hold(tile.workgroup_memory());
+        Ok(())
     }
 
     /// The kernel of this kind, its text written once: it is by far the longest.

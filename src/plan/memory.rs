@@ -65,7 +65,8 @@ impl Needs {
         let mut needs = Needs::default();
         for plan in plans {
             needs.shards = plan.theta.shards.iter().map(|floats| 4 * *floats as u64).collect();
-            needs.has_gradient |= plan.tensors.iter().any(|t| matches!(t.home, Home::Gradient(_)));
+            let is_gradient = |home| matches!(home, Home::Gradient(_) | Home::GradientShard(_));
+            needs.has_gradient |= plan.tensors.iter().any(|tensor| is_gradient(tensor.home));
             for slot in &plan.inputs {
                 let bytes = slot.ty.element.bytes(slot.ty.shape.elements(plan.batch));
                 let known = needs.inputs.entry(slot.name.clone()).or_default();

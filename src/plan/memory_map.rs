@@ -65,8 +65,8 @@ impl Plan {
     pub fn largest_tensors(&self, count: usize) -> Vec<(String, u64)> {
         let named = |tensor: &Tensor| {
             let role = match tensor.home {
-                Home::Parameter(_) => "parameter",
-                Home::Gradient(_) => "gradient",
+                Home::Parameter(_) | Home::ThetaShard(_) => "parameter",
+                Home::Gradient(_) | Home::GradientShard(_) => "gradient",
                 Home::Input(_) => "input",
                 Home::Result(_) => "result",
                 Home::Arena => "activation",

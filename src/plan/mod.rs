@@ -3,6 +3,7 @@
 
 mod arena;
 mod blueprint;
+mod by_rows;
 pub(crate) mod cost;
 mod expression;
 mod fuse;
@@ -68,6 +69,10 @@ pub(crate) enum Destination {
 pub(crate) enum Home {
     Parameter(usize),
     Gradient(usize),
+    /// A whole shard of θ.
+    ThetaShard(usize),
+    /// A whole shard of the gradient.
+    GradientShard(usize),
     Input(usize),
     Result(usize),
     /// An arena, for as long as a later dispatch needs it.
@@ -96,6 +101,8 @@ pub(crate) struct KernelText {
     pub label: String,
     pub wgsl: String,
     pub reads: usize,
+    /// Bytes of workgroup memory.
+    pub workgroup_memory: u32,
 }
 
 /// One launch of a kernel.

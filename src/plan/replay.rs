@@ -56,6 +56,8 @@ impl Memory {
                 };
                 (shard, 4 * piece.offset as u64, 4 * piece.elements as u64)
             }
+            Home::ThetaShard(shard) => (theta.get(shard).copied(), 0, tensor.bytes),
+            Home::GradientShard(shard) => (self.gradient.get(shard), 0, tensor.bytes),
             Home::Input(number) => (self.inputs.get(&plan.inputs[number].name), 0, tensor.bytes),
             Home::Result(number) => (Some(&self.results), result_offsets(plan).0[number], tensor.bytes),
             Home::Arena => {

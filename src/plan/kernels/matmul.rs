@@ -10,7 +10,6 @@ use std::fmt::Write;
 
 use super::accumulated;
 use crate::plan::expression::float_type;
-use tile::SUBGROUP;
 
 mod direct;
 mod staged;
@@ -20,7 +19,9 @@ mod units;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use tile::{Body, ProductShape, Tile, Tiling, Tilings, tiles, tiling_for, tuned};
+pub(crate) use tile::{
+    Body, ProductShape, SUBGROUP, Tile, Tiling, Tilings, broadcasts, tiles, tiling_for, tuned,
+};
 
 /// Which axis of an operand has stride one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,6 +3,7 @@
 //! Every kernel binds the step's uniform at 0, its own parameters at 1, what it reads from 2 on, and what it
 //! writes last.
 
+pub(crate) mod by_rows;
 pub(crate) mod map;
 pub(crate) mod matmul;
 pub(crate) mod reduce;

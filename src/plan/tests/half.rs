@@ -91,7 +91,7 @@ fn products_with_half_operands_and_results_are_those_of_f64() {
         loaded.step(&step);
         let found = relative_error(&loaded.values(&program)[0], &wanted);
         // Operands are exact and sums are f32, as in f32 itself; a half result is rounded once.
-        let bound = if number / 8 >> 4 & 1 == 1 { HALF_ROUNDING } else { 2e-6 };
+        let bound = if (number / 8) >> 4 & 1 == 1 { HALF_ROUNDING } else { 2e-6 };
         assert!(found < bound, "case {number}: {shape:?}: {found}");
     }
 }

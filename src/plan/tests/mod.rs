@@ -1,6 +1,7 @@
 //! Programs run on whatever adapter there is and compared with the f64 reference.
 
 mod accumulation;
+mod by_rows;
 pub(super) mod fusion;
 mod half;
 mod limits;
@@ -17,18 +18,19 @@ use std::sync::OnceLock;
 use super::memory::{Needs, result_offsets};
 use super::replay::{Memory, Replay};
 use super::{Destination, Plan, Program, StepUniform};
-use crate::gpu::{Buffer, Gpu, GpuOptions, Kernels, LimitOverrides, Profile};
+use crate::gpu::{Buffer, Gpu, GpuOptions, Kernels, LimitOverrides, Profile, RowRuns};
 use crate::graph::reference::{Array, StepContext, philox_uniform};
 use crate::graph::{Element, Graph, Var};
 
-/// One device for all tests of a process.
+/// One device for all tests of a process. Its plans have ordinary kernels, which most tests are about; those by rows are
+/// asked for by a profile of one's own.
 pub(crate) fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| Gpu::new(&GpuOptions::default()).unwrap())
+    GPU.get_or_init(|| lowered_gpu(LimitOverrides::default()))
 }
 
 pub(crate) fn lowered_gpu(overrides: LimitOverrides) -> Gpu {
-    Gpu::new(&GpuOptions { overrides, ..GpuOptions::default() }).unwrap()
+    Gpu::new(&GpuOptions { overrides, row_runs: RowRuns::Never, ..GpuOptions::default() }).unwrap()
 }
 
 /// Numbers on (low, high), a function of the seed alone.

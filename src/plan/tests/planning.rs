@@ -7,7 +7,7 @@ use super::fusion::mlp;
 use super::samples::{Genes, Sample, genes};
 use super::{Loaded, gpu, lowered_gpu, random, relative_error, results_program};
 use crate::Error;
-use crate::gpu::{AdapterClass, Kernels, LimitOverrides, Profile, TRANSFER_BYTES};
+use crate::gpu::{AdapterClass, Kernels, LimitOverrides, Profile, RowRuns, TRANSFER_BYTES};
 use crate::graph::reference::StepContext;
 use crate::graph::{Dim, Element, Graph, Initial, Shape, TensorType, Var};
 use crate::plan::memory::{Needs, WGPU_BYTES, result_offsets};
@@ -22,12 +22,13 @@ pub(super) fn for_random_programs(cases: u32, check: impl Fn(&Genes) -> Result<(
     }
 }
 
-/// The profile of the device, as a GPU would have it and with few bindings.
-fn profiles() -> [Profile; 3] {
+/// The profile of the device, as a GPU would have it, with few bindings, and by rows wherever that can be.
+fn profiles() -> [Profile; 4] {
     let own = gpu().profile().clone();
     [
         Profile { class: AdapterClass::Discrete, ..own.clone() },
         Profile { max_storage_buffers: 5, ..own.clone() },
+        Profile { row_runs: RowRuns::Always, ..own.clone() },
         own,
     ]
 }
@@ -41,6 +42,8 @@ fn place(plan: &Plan, binding: Binding) -> ((&'static str, usize), u64, u64) {
             let role = if matches!(tensor.home, Home::Parameter(_)) { "theta" } else { "gradient" };
             ((role, piece.shard), 4 * piece.offset as u64, 4 * piece.elements as u64)
         }
+        Home::ThetaShard(shard) => (("theta", shard), 0, tensor.bytes),
+        Home::GradientShard(shard) => (("gradient", shard), 0, tensor.bytes),
         Home::Input(number) => (("input", number), 0, tensor.bytes),
         Home::Result(number) => (("results", 0), result_offsets(plan).0[number], tensor.bytes),
         Home::Arena => {
@@ -90,6 +93,10 @@ pub(super) fn sound(plan: &Plan, profile: &Profile) -> Result<(), String> {
         }
         if dispatch.reads.len() + 1 > profile.max_storage_buffers as usize {
             return Err(format!("{label} binds {} buffers", dispatch.reads.len() + 1));
+        }
+        let memory = plan.kernels[dispatch.kernel].workgroup_memory;
+        if memory > profile.max_workgroup_memory {
+            return Err(format!("{label} takes {memory} bytes of workgroup memory"));
         }
         if dispatch.groups.iter().any(|&n| n == 0 || n > profile.max_workgroups_per_dimension) {
             return Err(format!("{label} has {:?} workgroups", dispatch.groups));

@@ -19,7 +19,7 @@ use crate::plan::kernels::with_extensions;
 use crate::plan::{Blueprint, Gradients, Plan, Precision};
 
 /// Every adapter that kernels are chosen for: (what it is, its profile).
-fn profiles() -> [(&'static str, Profile); 4] {
+pub(super) fn profiles() -> [(&'static str, Profile); 4] {
     let of = |class| Profile { class, f16: true, ..Profile::portable() };
     let software = of(AdapterClass::Software);
     let eight = Profile { subgroups: true, min_subgroup_size: 8, max_subgroup_size: 8, ..software.clone() };
@@ -100,11 +100,22 @@ fn check_entry_point<E: std::fmt::Display>(
 }
 
 /// Kernels translated so far: label by text.
-type Translated = BTreeMap<String, String>;
+pub(super) type Translated = BTreeMap<String, String>;
 
-/// Translates the kernels of a plan that are new.
-fn translate_all(plan: &Plan, subgroups: bool, translated: &mut Translated) -> Result<(), String> {
+/// Bytes of the variables that the invocations of a workgroup share.
+fn workgroup_memory(wgsl: &str) -> u32 {
+    let module = naga::front::wgsl::parse_str(wgsl).unwrap();
+    let shared = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
+    shared.map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx())).sum()
+}
+
+/// Translates the kernels of a plan that are new, and counts the workgroup memory that they state.
+pub(super) fn translate_all(plan: &Plan, subgroups: bool, translated: &mut Translated) -> Result<(), String> {
     for kernel in &plan.kernels {
+        let memory = workgroup_memory(&kernel.wgsl);
+        if memory != kernel.workgroup_memory {
+            return Err(format!("{} takes {memory} bytes, not {}", kernel.label, kernel.workgroup_memory));
+        }
         if translated.insert(kernel.wgsl.clone(), kernel.label.clone()).is_none() {
             translate(&kernel.wgsl, subgroups)
                 .map_err(|message| format!("{}: {message}\n{}", kernel.label, kernel.wgsl))?;

@@ -13,7 +13,7 @@ mod submits;
 
 use super::*;
 use crate::data::{Contents, Dataset, Order, Position, Split, Stream, StreamOptions, Targets, Task};
-use crate::gpu::{Gpu, GpuOptions, LimitOverrides};
+use crate::gpu::{Gpu, GpuOptions, LimitOverrides, RowRuns};
 use crate::optim::{Average, Group, Lookahead, Modifiers, Optimizer, UPDATE_RULES};
 use crate::{Error, Result};
 
@@ -111,6 +111,28 @@ fn a_restored_run_continues_bit_for_bit_from_any_step() {
         let optimizer = Optimizer::new(rule.name).unwrap();
         assert_continues(&gpu, &TrainOptions { optimizer, ..options(Length::Epochs(2)) });
     }
+}
+
+#[test]
+fn a_restored_run_continues_bit_for_bit_by_rows_and_learns_what_it_learns_without() {
+    let of = |row_runs| Gpu::new(&GpuOptions { row_runs, ..GpuOptions::default() }).unwrap();
+    let [by_rows, ordinary] = [RowRuns::Always, RowRuns::Never].map(of);
+    let whole = options(Length::Epochs(2));
+    let launches = |gpu: &Gpu| {
+        let mut trainer = Trainer::new(gpu, split(333), whole.clone()).unwrap();
+        finish(&mut trainer).unwrap();
+        let report = trainer.report();
+        let (planned, measured) = (report.bytes.total, trainer.measured_bytes());
+        assert!(measured <= planned && planned as f64 <= 1.01 * measured as f64, "{planned}, {measured}");
+        trainer.memory_map().unwrap().steps.len()
+    };
+    let (joined, apart) = (launches(&by_rows), launches(&ordinary));
+    assert!(joined < apart / 2, "{joined} launches and {apart}");
+    assert_continues(&by_rows, &whole);
+    // The same sums in another order, through 22 steps.
+    let [found, expected] = [by_rows, ordinary].map(|gpu| trained(&gpu, split(333), whole.clone()).0);
+    assert!((found.train_loss - expected.train_loss).abs() < 1e-4, "{found:?} {expected:?}");
+    assert!((found.test.unwrap().loss - expected.test.unwrap().loss).abs() < 1e-4);
 }
 
 #[test]

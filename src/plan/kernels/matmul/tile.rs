@@ -45,7 +45,7 @@ pub(super) const FRAGMENT: u32 = 16;
 pub(crate) const LANES: u32 = 32;
 
 /// The subgroup size that [`Body::Broadcast`] is made for: llvmpipe's, on vectors of 256 bits.
-pub(super) const SUBGROUP: u32 = 8;
+pub(crate) const SUBGROUP: u32 = 8;
 
 /// Positions of the summed axis that [`Body::Staged`] and [`Body::Units`] bring at a time; of a fragment.
 pub(super) const DEPTH: u32 = 16;
@@ -185,7 +185,7 @@ pub(crate) fn tiling_for(profile: &Profile, m: usize, n: usize, k: usize) -> Til
 }
 
 fn software_tile(profile: &Profile, multiply_adds: usize) -> Tile {
-    match BROADCAST.runs_on(profile) {
+    match broadcasts(profile) {
         true if multiply_adds <= SMALL => BROADCAST_SMALL,
         true if multiply_adds >= LONG => BROADCAST_LONG,
         true => BROADCAST,
@@ -205,6 +205,12 @@ fn gpu_tile(profile: &Profile, [m, n, k]: [usize; 3], filling: usize) -> Tile {
         tile.runs_on(profile) && workgroups >= filling && 4 * computed <= 5 * m * n
     };
     [STAGED_128, STAGED_64].into_iter().find(suits).unwrap_or(STAGED_32)
+}
+
+/// Whether the adapter's subgroups are those that broadcasts are made for.
+pub(crate) fn broadcasts(profile: &Profile) -> bool {
+    let sizes = [profile.min_subgroup_size, profile.max_subgroup_size];
+    profile.class == AdapterClass::Software && profile.subgroups && sizes == [SUBGROUP; 2]
 }
 
 /// The elements of a workgroup and of an invocation.
@@ -289,7 +295,7 @@ impl Tile {
     }
 
     /// Bytes of workgroup memory.
-    fn workgroup_memory(&self) -> u32 {
+    pub(crate) fn workgroup_memory(&self) -> u32 {
         match self.body {
             Body::Direct | Body::Broadcast => 0,
             Body::Staged => 4 * DEPTH * (self.workgroup_rows() + self.workgroup_columns()),
@@ -301,11 +307,7 @@ impl Tile {
     }
 
     fn runs_on(&self, profile: &Profile) -> bool {
-        let lanes_fit = self.body != Body::Broadcast
-            || profile.subgroups
-                && profile.min_subgroup_size == SUBGROUP
-                && profile.max_subgroup_size == SUBGROUP;
-        lanes_fit
+        (self.body != Body::Broadcast || broadcasts(profile))
             && (profile.matrix_units || !self.on_units())
             && self.invocations() <= profile.max_workgroup_invocations
             && self.workgroup_memory() <= profile.max_workgroup_memory
