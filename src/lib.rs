@@ -58,7 +58,9 @@ pub use gpu::{
     Tuning, adapters,
 };
 pub use graph::{Array, Dim, Element, Graph, Initial, ParameterInfo, Shape, StepContext, TensorType, Var};
-pub use measure::{Ceilings, KernelBench, KernelCase, KernelTiming, TuneStep, Yardstick, kernel_cases, tune};
+pub use measure::{
+    Ceilings, KernelBench, KernelCase, KernelTiming, TuneStep, Tuned, Yardstick, kernel_cases, tune,
+};
 pub use minimize::{MinimizeOptions, Minimum, Objective, Status, TracePoint, minimize};
 pub use nn::{Activation, Initialisation, Layer, Loss, Mode, ModelSpec, linear, model_help};
 pub use optim::{

@@ -36,25 +36,45 @@ fn what_is_measured_is_told_and_kept_for_the_runs_to_come() {
     assert!(file.contains("\"products\""), "{file}");
 
     succeed(folder.path(), &words(&format!("train {MODEL} --steps 3 --cache kept --out run")));
-    // A tuning for a tile that there is not, and one that is no tuning.
+    // Products by a tile that there is not and in more parts than there is memory for, and files that are no tuning.
     let path = folder.path().join(done["file"].as_str().expect("a path"));
-    for text in ["{}", ""] {
-        fs::write(&path, text).expect("a file");
-        let ended = run(
-            folder.path(),
-            &words(&format!("train {MODEL} --steps 3 --cache kept --out run --overwrite")),
-        );
+    let with = |tile: &str, parts: u64| {
+        let mut changed: Value = serde_json::from_str(&file).expect("JSON");
+        changed["tuning"]["products"] = serde_json::json!([{
+            "m": 16, "n": 24, "k": 32, "transposed": [false, true], "half": [false, false], "tile": tile, "parts": parts,
+        }]);
+        changed.to_string()
+    };
+    let rows = [
+        (with("staged 1x1/1x1", 1), "does not run here"),
+        (with("direct 32x32/4x4", 1 << 62), "does not run here"),
+        ("{}".to_owned(), "the tuning is not used"),
+        (String::new(), "the tuning is not used"),
+    ];
+    for (text, warning) in rows {
+        fs::write(&path, &text).expect("a file");
+        let train = format!("train {MODEL} --steps 3 --cache kept --out run --overwrite");
+        let ended = run(folder.path(), &words(&train));
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        assert!(ended.stderr.contains("the tuning is not used"), "{}", ended.stderr);
+        assert_eq!(ended.stderr.matches(warning).count(), 1, "{text}: {}", ended.stderr);
     }
+    // It is made anew all the same.
+    succeed(folder.path(), &words(&format!("tune {MODEL} --seconds 300 --cache kept")));
+    let ended = succeed(
+        folder.path(),
+        &words(&format!("train {MODEL} --steps 3 --cache kept --out run --overwrite")),
+    );
+    assert!(!ended.stderr.contains("tuning"), "{}", ended.stderr);
 }
 
 #[test]
 fn what_cannot_be_tuned_is_said() {
     let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("file"), "no folder").expect("a file");
     let rows = [
         ("tune --model mlp:24 --cache kept", "data: which rows"),
         (&format!("tune {MODEL} --cache off"), "--cache: is off"),
+        (&format!("tune {MODEL} --cache file"), "--cache: file is no folder"),
         (&format!("tune {MODEL} --seconds 0"), "--seconds"),
         (&format!("tune {MODEL} --epochs 3"), "tune"),
     ];

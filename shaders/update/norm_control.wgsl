@@ -4,6 +4,8 @@
 // As PyTorch's GradScaler: half of it after a step that was skipped, twice as much after 2,000 that were not.
 const STEADY: u32 = 2000u;
 const LARGEST_SCALE: f32 = 1073741824.0;
+// What is not finite without a scale is not for want of range; smaller ones would round gradients to nothing.
+const LEAST_SCALE: f32 = 1.0;
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -29,7 +31,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     if ((launch.second & 2u) != 0u) {
         after.steady = select(0u, before.steady + 1u, is_finite);
         if (!is_finite) {
-            after.loss_scale = before.loss_scale * 0.5;
+            after.loss_scale = max(before.loss_scale * 0.5, LEAST_SCALE);
         } else if (after.steady == STEADY) {
             after.loss_scale = min(before.loss_scale * 2.0, LARGEST_SCALE);
             after.steady = 0u;

@@ -1,17 +1,20 @@
 //! `downhill tune`: the products of a run by every tile that the adapter runs, and the fastest of each kept for the runs to
 //! come.
 
+use std::fs;
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::arguments::{Global, TuneArguments, gathered};
 use super::bench::refuse_without_use;
-use super::output::{Ended, Output, complain};
+use super::output::{Ended, Output, Stop, complain};
+use super::train::watch_interrupts;
 use crate::Error;
 use crate::gpu::{GpuOptions, TunedProduct, Tuning};
-use crate::measure::{TuneStep, tune as measure};
+use crate::measure::{TuneStep, Tuned, tune as measure};
 use crate::run::RunConfig;
 use crate::train::MemoryModel;
 
@@ -25,6 +28,9 @@ pub(super) fn tune(arguments: &TuneArguments, global: &Global, output: &Output) 
         let message = "is off, and what is measured is kept there; give a folder";
         return Err(Error::setting("--cache", message).into());
     };
+    fs::create_dir_all(&folder).map_err(|error| {
+        Error::setting("--cache", format!("{} is no folder to keep things in: {error}", folder.display()))
+    })?;
     let file = arguments.file.as_deref();
     let settings = gathered(file, &arguments.settings, &arguments.optimizer, global)?;
     let mut config = RunConfig::resolve(&settings)?;
@@ -41,23 +47,35 @@ pub(super) fn tune(arguments: &TuneArguments, global: &Global, output: &Output) 
         "{:>6} {:>6} {:>6}  {:8} {:>11} {:>9}  {}",
         "m", "n", "k", "operands", "ms before", "faster", "tile"
     ))?;
-    let (mut products, mut told) = (0, Ok(()));
-    let tuning = measure(&gpu, &run, Duration::from_secs(arguments.seconds), |step| {
-        products += 1;
-        told = tell(step, output);
-        if told.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
-    let faster = tuning.products.len();
     // What cannot be read is made anew.
     let known = Tuning::load(&folder, gpu.adapter_info()).ok().flatten().unwrap_or_default();
-    let path = known.updated(tuning).save(&folder, gpu.adapter_info())?;
+    let interrupted = watch_interrupts();
+    let (mut products, mut faster, mut told) = (0, 0, Ok(()));
+    let Tuned { tuning, left, .. } =
+        measure(&gpu, &run, known, Duration::from_secs(arguments.seconds), |step| {
+            products += 1;
+            faster += usize::from(step.faster > 1.0);
+            told = tell(step, output);
+            let ends = told.is_err() || interrupted.load(Ordering::Relaxed);
+            if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+    let path = tuning.save(&folder, gpu.adapter_info())?;
     told?;
-    output.result(&format!(
-        "{faster} of {products} products are faster by another tile; kept in {}",
-        path.display()
-    ))?;
-    output
-        .event("done", &json!({ "products": products, "faster": faster, "file": path.display().to_string() }))
+    let kept =
+        format!("{faster} of {products} products are faster by another tile; kept in {}", path.display());
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(Stop::Interrupted(format!("interrupted with {left} products left; {kept}")));
+    }
+    output.result(&kept)?;
+    if left > 0 {
+        output.warn(&format!("{left} products are left; give it more --seconds"));
+    }
+    output.event(
+        "done",
+        &json!({
+            "products": products, "faster": faster, "left": left, "file": path.display().to_string(),
+        }),
+    )
 }
 
 fn tell(step: &TuneStep, output: &Output) -> Ended {

@@ -110,11 +110,9 @@ impl Tuning {
         tuning.unwrap_or_default()
     }
 
-    /// With what `newer` says of its products.
-    pub fn updated(mut self, newer: Self) -> Self {
-        self.products.retain(|old| !newer.products.iter().any(|new| new.is_for(old)));
-        self.products.extend(newer.products);
-        self
+    /// Forgets what it says of the shape of `product`.
+    pub fn forget(&mut self, product: &TunedProduct) {
+        self.products.retain(|known| !known.is_for(product));
     }
 
     /// Whether it takes matrix units.
@@ -180,10 +178,9 @@ mod tests {
     }
 
     #[test]
-    fn newer_choices_take_the_place_of_those_for_the_same_product() {
-        let old = Tuning { products: vec![product(1, "old"), product(2, "kept")] };
-        let new = Tuning { products: vec![product(1, "new")] };
-        let products = old.updated(new).products;
-        assert_eq!(products, [product(2, "kept"), product(1, "new")]);
+    fn a_product_is_forgotten_by_its_shape() {
+        let mut tuning = Tuning { products: vec![product(1, "old"), product(2, "kept")] };
+        tuning.forget(&product(1, "another tile"));
+        assert_eq!(tuning.products, [product(2, "kept")]);
     }
 }

@@ -13,4 +13,4 @@ pub use bench::{KernelBench, KernelTiming};
 pub use cases::{KernelCase, kernel_cases};
 pub use ceilings::{Ceilings, Yardstick};
 pub(crate) use timing::{copies, timed};
-pub use tune::{TuneStep, tune};
+pub use tune::{TuneStep, Tuned, tune};

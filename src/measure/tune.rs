@@ -44,41 +44,60 @@ pub struct TuneStep {
     pub wrong: Vec<String>,
 }
 
+/// A tuning, and how many products of the run time did not suffice for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Tuned {
+    /// What was known before, and what was found.
+    pub tuning: Tuning,
+    /// Products that were not measured, or not by every tile.
+    pub left: usize,
+}
+
 /// Measures the products of a run, the largest first, for at most `time` and within the budget of the device, and tells
-/// `found` of each, which says whether to go on. What is faster than the built-in choice is in the tuning that comes back; products that time did not
-/// suffice for are not.
+/// `found` of each, which says whether to go on. What is faster than the built-in choice takes the place of what `tuning` says
+/// of the product; where nothing is, that is forgotten.
 ///
 /// A candidate counts only if its result is that of the built-in choice: to the bit where it sums in the same order, else to
-/// the bounds of the text above. On a software adapter kernels through workgroup memory, which take seconds to compile and
-/// lose, are not tried.
+/// 1e-5 of the norm in parts and 1e-4 on matrix units. On a software adapter kernels through workgroup memory, which take
+/// seconds to compile and lose, are not tried.
 ///
 /// # Errors
 /// [`Error::DoesNotFit`] where the run does not fit, [`Error::Device`] where the device fails.
 pub fn tune(
     gpu: &Gpu,
     run: &MemoryModel,
+    mut tuning: Tuning,
     time: Duration,
     mut found: impl FnMut(&TuneStep) -> ControlFlow<()>,
-) -> Result<Tuning> {
+) -> Result<Tuned> {
     let began = Instant::now();
+    let in_time = || began.elapsed() < time;
     let mut products = run.products(gpu.budget().bytes, &gpu.adapter_info().name)?;
     products.sort_by_key(|shape| std::cmp::Reverse(shape.m * shape.n * shape.k));
-    let mut tuning = Tuning::default();
+    let mut left = products.len();
     for shape in products {
-        let Some(step) = tune_product(gpu, shape, || began.elapsed() < time)? else { continue };
+        let step = tune_product(gpu, shape, in_time)?;
+        // The last one may have been cut short.
+        left -= usize::from(in_time());
+        let Some(step) = step.filter(|step| step.measured > 0) else { continue };
         let told = found(&step);
+        tuning.forget(&step.product);
         if step.faster > 1.0 {
             tuning.products.push(step.product);
         }
-        if told.is_break() || began.elapsed() >= time {
+        if told.is_break() || !in_time() {
             break;
         }
     }
-    Ok(tuning)
+    Ok(Tuned { tuning, left })
 }
 
-/// None where the product does not fit by itself, or time is over before a candidate was measured.
+/// None where the product does not fit by itself, or time was over before.
 fn tune_product(gpu: &Gpu, shape: ProductShape, go_on: impl Fn() -> bool) -> Result<Option<TuneStep>> {
+    if !go_on() {
+        return Ok(None);
+    }
     let own = tiling_for(gpu.profile(), shape.m, shape.n, shape.k);
     let Some(reference) = bench(gpu, shape, own)? else { return Ok(None) };
     let wanted = reference.result()?;
@@ -105,9 +124,6 @@ fn tune_product(gpu: &Gpu, shape: ProductShape, go_on: impl Fn() -> bool) -> Res
         if ratio > faster.max(WORTH) {
             (best, faster) = (tiling, ratio);
         }
-    }
-    if measured == 0 {
-        return Ok(None);
     }
     let ProductShape { m, n, k, transposed, half } = shape;
     let product = TunedProduct { m, n, k, transposed, half, tile: best.tile.to_string(), parts: best.parts };
@@ -231,7 +247,23 @@ mod tests {
             steps.push(step.clone());
             ControlFlow::Continue(())
         };
-        let tuning = tune(&gpu, &run, Duration::from_secs(600), keep).unwrap();
+        // What was known of another product stays, of one that is measured goes.
+        let stale = |m| TunedProduct {
+            m,
+            n: 48,
+            k: 64,
+            transposed: [false, true],
+            half: [false; 2],
+            tile: "none".to_owned(),
+            parts: 1,
+        };
+        let known = Tuning { products: vec![stale(32), stale(7)] };
+        let Tuned { mut tuning, left } = tune(&gpu, &run, known, Duration::from_secs(600), keep).unwrap();
+        assert_eq!((left, tuning.products.remove(0)), (0, stale(7)));
+        assert!(!tuning.products.contains(&stale(32)));
+        let nothing = |_: &TuneStep| ControlFlow::Continue(());
+        let hurried = tune(&gpu, &run, Tuning::default(), Duration::ZERO, nothing).unwrap();
+        assert_eq!(hurried, Tuned { tuning: Tuning::default(), left: 5 });
         // Forward and both derivatives of two layers, but the derivative by the rows.
         assert_eq!(steps.len(), 5, "{steps:?}");
         assert!(steps.iter().all(|step| step.measured > 0 && step.seconds > 0.0 && step.wrong.is_empty()));

@@ -20,8 +20,8 @@ pub struct Modifiers {
     /// infinite from about 1.8e19 on, and the run counts it.
     pub skip_not_finite: bool,
     /// The gradient is that of the loss times a scale, which begins at this number, so that 16 bits hold it. The device
-    /// takes it out again, halves it where the gradient is not finite, which skips the step, and doubles it after 2,000 steps
-    /// that were (as PyTorch's `GradScaler`). A [`Trainer`](crate::Trainer) scales the loss; what has gradients of the
+    /// takes it out again, halves it down to 1 where the gradient is not finite, which skips the step, and doubles it after
+    /// 2,000 steps that were (as PyTorch's `GradScaler`). A [`Trainer`](crate::Trainer) scales the loss; what has gradients of the
     /// caller's own refuses it.
     pub loss_scale: Option<f64>,
     /// A mean of θ over the steps, which is then what is evaluated and saved as the model.

@@ -46,8 +46,9 @@ impl fmt::Display for Precision {
 /// The nodes that [`Precision::F16`] stores in 16 bits: the results of products and of elementwise kernels, and the
 /// gradients of logits, where they are matrices and lie in an arena.
 ///
-/// What stays f32: outputs; sums and maxima, vectors and scalars, which are few and feed sums; logits, whose
-/// exponentials and differences the loss takes; and what is summed by index.
+/// What stays f32: outputs, and what sums that are results read, such as predictions with their squared errors;
+/// sums and maxima, vectors and scalars, which are few and feed sums; logits, whose exponentials and differences the loss
+/// takes; and what is summed by index.
 pub(super) fn stored_in_half(
     graph: &Graph,
     groups: &[Group],
@@ -55,12 +56,18 @@ pub(super) fn stored_in_half(
     theta: &ThetaLayout,
 ) -> BTreeSet<Var> {
     let lowering = |var: Var| graph.node(var).op.lower();
-    let exact: BTreeSet<Var> = groups
+    let stored: BTreeSet<Var> = groups.iter().map(|group| group.root).collect();
+    let mut exact: BTreeSet<Var> = groups
         .iter()
         .filter_map(|group| group.anchor)
         .filter(|&anchor| matches!(lowering(anchor), Lowering::Row(_) | Lowering::ScatterAdd))
         .flat_map(|anchor| graph.node(anchor).inputs.iter().map(|&input| storage(graph, input)))
         .collect();
+    for group in groups.iter().filter(|group| matches!(homes.get(&group.root), Some(Home::Result(_)))) {
+        if let Some(sum) = group.anchor.filter(|&anchor| matches!(lowering(anchor), Lowering::Reduce(_))) {
+            read_by(graph, sum, &stored, &mut exact);
+        }
+    }
     let fits = |group: &&Group| {
         let root = group.root;
         let is_kind = match group.anchor.map(lowering) {
@@ -75,6 +82,17 @@ pub(super) fn stored_in_half(
             && !exact.contains(&root)
     };
     groups.iter().filter(fits).map(|group| group.root).collect()
+}
+
+/// Adds the stored nodes that a kernel reads on the way to `node` to `found`.
+fn read_by(graph: &Graph, node: Var, stored: &BTreeSet<Var>, found: &mut BTreeSet<Var>) {
+    let mut open = graph.node(node).inputs.clone();
+    while let Some(var) = open.pop() {
+        match stored.contains(&var) {
+            true => drop(found.insert(var)),
+            false => open.extend(&graph.node(var).inputs),
+        }
+    }
 }
 
 /// Whether a product's sums may be continued by a second dispatch from what the first one stored.

@@ -9,8 +9,8 @@ use super::kernels::matmul::{
 };
 use super::lower::{Lowerer, fold_groups};
 use super::{Binding, Dispatch};
-use crate::graph::Var;
 use crate::graph::ops::{Extents, MatMul, ReduceKind};
+use crate::graph::{Dim, Var};
 use crate::{Error, Result};
 
 /// One of the three matrices as it lies: rows of `columns` adjacent elements.
@@ -40,6 +40,9 @@ struct Product {
     transposed: [bool; 2],
     /// Which matrix is cut along m, n and k, if one is.
     cut: [Option<Side>; 3],
+    /// Whether C has the batch in its shape: its sums are not split, for with more rows there would be fewer parts, and a
+    /// larger batch would take less memory.
+    grows: bool,
     /// k of the last batch entry, where the entries are parts of a summed axis.
     last_k: Option<usize>,
 }
@@ -62,6 +65,7 @@ impl Lowerer<'_> {
         let Tiling { tile, parts } = self.tiling(&product, [m, n, k]);
         if let Some(chunk) = product.chunk(parts) {
             // Room for as many parts as are asked for, though rounding may leave fewer: bytes never fall as a batch grows.
+            self.plan.products.insert(product.shape([m, n, k]));
             let sums = self.scratch("products of parts".to_owned(), parts * m * n)?;
             return self.split(&product, tile, chunk, sums, (anchor, root));
         }
@@ -84,7 +88,9 @@ impl Lowerer<'_> {
                     let last = number + 1 == blocks[K].len();
                     let epilogue = (last && anchor != root).then_some((anchor, root));
                     let former = if number > 0 { Former::Continued } else { first };
-                    let tile = self.tiling(&product, [m.length, n.length, k.length]).tile;
+                    let lengths = [m.length, n.length, k.length];
+                    self.plan.products.insert(product.shape(lengths));
+                    let tile = self.tiling(&product, lengths).tile;
                     self.block(&product, [*m, *n, *k], tile, former, epilogue)?;
                 }
             }
@@ -129,7 +135,8 @@ impl Lowerer<'_> {
                 cut[axis] = Some(side);
             }
         }
-        Ok(Product { extents, a, b, c, transposed, cut, last_k: None })
+        let grows = graph.shape(root).dims().iter().any(|dim| matches!(dim, Dim::Batch(_)));
+        Ok(Product { extents, a, b, c, transposed, cut, grows, last_k: None })
     }
 
     /// A product split along the summed axis: its parts are batch entries of one dispatch, each `chunk` long, which writes
@@ -162,13 +169,11 @@ impl Lowerer<'_> {
     }
 
     /// What is chosen for a block of a product, or else what suits the adapter.
-    fn tiling(&mut self, product: &Product, [m, n, k]: [usize; 3]) -> Tiling {
-        let half = [product.a.half, product.b.half];
-        let shape = ProductShape { m, n, k, transposed: product.transposed, half };
-        self.plan.products.insert(shape);
+    fn tiling(&self, product: &Product, [m, n, k]: [usize; 3]) -> Tiling {
+        let shape = product.shape([m, n, k]);
         let chosen = self.tilings.get(&shape).copied();
         // Matrix units take nothing but 16 bits.
-        let chosen = chosen.filter(|tiling| !tiling.tile.on_units() || half == [true, true]);
+        let chosen = chosen.filter(|tiling| !tiling.tile.on_units() || shape.half == [true, true]);
         chosen.unwrap_or_else(|| tiling_for(self.profile, m, n, k))
     }
 
@@ -339,7 +344,13 @@ impl Product {
     fn chunk(&self, parts: usize) -> Option<usize> {
         let k = self.extents.k;
         let chunk = k.div_ceil(parts).next_multiple_of(16);
-        (self.extents.batches == 1 && self.cut == [None; 3] && chunk < k).then_some(chunk)
+        let is_plain = self.extents.batches == 1 && self.cut == [None; 3] && !self.grows;
+        (is_plain && chunk < k).then_some(chunk)
+    }
+
+    fn shape(&self, [m, n, k]: [usize; 3]) -> ProductShape {
+        let half = [self.a.half, self.b.half];
+        ProductShape { m, n, k, transposed: self.transposed, half }
     }
 
     /// Elements before the block in what is bound of an operand: a piece is bound alone, from its own first row.

@@ -9,7 +9,7 @@ use super::trainer::{Session, TRAIN, Trainer};
 use crate::data::{Order, Position, Stream, StreamOptions};
 use crate::gpu::Patience;
 use crate::optim::PlateauState;
-use crate::plan::StepUniform;
+use crate::plan::{Precision, StepUniform};
 use crate::{Error, Result};
 
 /// Steps in a row that may change nothing: a gradient that is never finite will not become so.
@@ -176,8 +176,12 @@ impl Trainer {
 
     pub(super) fn diverged(&self, what: &str) -> Error {
         let rate = self.options().optimizer.learning_rate();
+        let precision = match self.options().precision {
+            Precision::F32 => "",
+            Precision::F16 => ", or train in f32",
+        };
         Error::Diverged(format!(
-            "{what}; try a learning rate below {rate:?} or look for outliers in the data"
+            "{what}; try a learning rate below {rate:?} or look for outliers in the data{precision}"
         ))
     }
 

@@ -40,6 +40,8 @@ pub(super) struct Submits {
     in_flight: VecDeque<u64>,
     /// When the last submit was begun; none where it was cut short, since what was waited for then is not known.
     last_begun: Option<Instant>,
+    /// Submits begun since then: a slot comes back from one of them once they are more than there are slots.
+    in_row: usize,
 }
 
 /// A submit being recorded.
@@ -89,6 +91,7 @@ impl Submits {
             asked: None,
             in_flight: VecDeque::with_capacity(STAGING_SLOTS),
             last_begun: None,
+            in_row: 0,
         })
     }
 
@@ -121,7 +124,10 @@ impl Submits {
         let done = if self.in_flight.len() == STAGING_SLOTS { self.in_flight.pop_front() } else { None };
         // So long took the device for the steps that it was waited for, or the host for those that it sent.
         let steps = if has_waited { done } else { last };
-        if let (Some(last_begun), Some(steps)) = (self.last_begun, steps) {
+        // Before the device has ended one of them, their pace is the host's alone and says nothing of how long they last.
+        let has_ended = self.in_row >= STAGING_SLOTS;
+        self.in_row += 1;
+        if let (Some(last_begun), Some(steps), true) = (self.last_begun, steps, has_ended) {
             self.steps = paced(self.steps, begun - last_begun, steps).min(self.room);
         }
         let encoder = self.gpu.device().create_command_encoder(&Default::default());
@@ -136,9 +142,9 @@ impl Submits {
         let Some(submit) = &mut self.open else { return };
         submit.steps += 1;
         if submit.steps >= steps {
-            let begun = submit.begun;
+            let (begun, in_row) = (submit.begun, self.in_row);
             self.flush();
-            self.last_begun = Some(begun);
+            (self.last_begun, self.in_row) = (Some(begun), in_row);
         }
     }
 
@@ -152,7 +158,7 @@ impl Submits {
 
     /// An encoder that begins with the steps that are not submitted yet; it must be sent.
     pub fn close(&mut self) -> wgpu::CommandEncoder {
-        self.last_begun = None;
+        (self.last_begun, self.in_row) = (None, 0);
         match self.open.take() {
             Some(Submit { encoder, slot, steps, .. }) => {
                 self.staging.close(slot);
@@ -200,6 +206,10 @@ mod tests {
             }
             state(submits)
         };
+        // As long as no slot came back, nothing is known of how long they last.
+        assert_eq!(steps(&mut submits, STAGING_SLOTS as u64), (vec![1; STAGING_SLOTS], 0));
+        assert_eq!(submits.steps(), 1);
+        let mut submits = Submits::new(&gpu, 260).unwrap();
         submits.ask(Some(3));
         assert_eq!(steps(&mut submits, 2), (vec![], 2));
         assert_eq!(steps(&mut submits, 5), (vec![3, 3], 1));

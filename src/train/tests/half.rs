@@ -11,6 +11,11 @@ fn in_f16(loss_scale: Option<f64>, length: Length) -> TrainOptions {
     }
 }
 
+/// A device on which networks as small as these leave activations in memory too.
+fn by_kernels() -> Gpu {
+    Gpu::new(&GpuOptions { row_runs: RowRuns::Never, ..GpuOptions::default() }).unwrap()
+}
+
 /// A scale that is a power of two only moves exponents, and is taken out again: in f32 nothing else may change.
 #[test]
 fn a_loss_scale_in_f32_changes_no_bit() {
@@ -32,7 +37,7 @@ fn a_loss_scale_that_overflows_is_halved_until_it_does_not() {
     let first = f64::from(1u32 << 30);
     let options = TrainOptions { log_every: 1, ..in_f16(Some(first), Length::Epochs(4)) };
     // By rows no gradient would be in 16 bits.
-    let gpu = Gpu::new(&GpuOptions { row_runs: RowRuns::Never, ..GpuOptions::default() }).unwrap();
+    let gpu = by_kernels();
     let mut trainer = Trainer::new(&gpu, split(333), options).unwrap();
     let events = finish(&mut trainer).unwrap();
     let snapshot = trainer.snapshot().unwrap();
@@ -66,7 +71,7 @@ fn a_loss_scale_doubles_after_2000_steps_that_were_finite() {
 
 #[test]
 fn a_restored_run_in_f16_continues_bit_for_bit() {
-    let gpu = gpu();
+    let gpu = by_kernels();
     // The first begins with steps that are skipped.
     for (loss_scale, micro_batch) in [(Some(f64::from(1u32 << 30)), 32), (None, 32), (None, 9)] {
         let micro_batch = BatchSize::Rows(micro_batch);
@@ -96,6 +101,37 @@ fn f16_learns_as_much_as_f32_in_less_memory() {
     assert_eq!(in_f32.f16_saves, None);
     assert_eq!(in_f16.f16_saves, Some(in_f32.bytes.total - in_f16.bytes.total), "{in_f16:?}");
     assert!(in_f16.bytes.activations < in_f32.bytes.activations);
+}
+
+/// A row that no scale brings within 16 bits is skipped epoch after epoch: what the others teach must not be scaled away.
+#[test]
+fn a_row_beyond_16_bits_does_not_take_the_scale_below_one() {
+    let (mut features, labels) = points(128);
+    features[..7].fill(1e30);
+    let train = Dataset::from_f32(features, &[7], Task::classes(3), Targets::Labels(labels)).unwrap();
+    let options =
+        TrainOptions { log_every: 1, model: "mlp:16".parse().unwrap(), ..in_f16(None, Length::Epochs(40)) };
+    let mut trainer = Trainer::new(&by_kernels(), Split { train, test: Some(classes(37)) }, options).unwrap();
+    let events = finish(&mut trainer).unwrap();
+    let snapshot = trainer.snapshot().unwrap();
+    assert_eq!((snapshot.skipped, snapshot.loss_scale.unwrap().scale), (40, 1.0));
+    let last = last_epoch(&events);
+    assert!(last.test.unwrap().accuracy.unwrap() > 0.8, "{last:?}");
+}
+
+/// Errors of a regression may be larger than 16 bits hold, and the loss sums their squares.
+#[test]
+fn targets_beyond_16_bits_are_learned() {
+    let (features, labels) = points(128);
+    let targets: Vec<f32> = labels.iter().map(|label| 90_000.0 + 10_000.0 * *label as f32).collect();
+    let train =
+        Dataset::from_f32(features, &[7], Task::Values { width: 1 }, Targets::Values(targets)).unwrap();
+    let optimizer = Optimizer::new("adam").unwrap().with("lr", 3000.0).unwrap();
+    let model = "linear".parse().unwrap();
+    let options = TrainOptions { optimizer, model, ..in_f16(None, Length::Epochs(60)) };
+    let mut trainer = Trainer::new(&by_kernels(), Split { train, test: None }, options).unwrap();
+    let loss = last_epoch(&finish(&mut trainer).unwrap()).train_loss;
+    assert!(loss.sqrt() < 20_000.0, "{loss}");
 }
 
 #[test]

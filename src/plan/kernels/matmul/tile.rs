@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Once;
 
 use crate::gpu::{AdapterClass, Profile, TunedProduct, UNITS};
 use crate::plan::cost::filling_workgroups;
@@ -154,17 +155,26 @@ pub(crate) fn tiles(profile: &Profile) -> impl Iterator<Item = Tile> {
     TILES.into_iter().filter(|tile| tile.runs_on(profile))
 }
 
+/// What does not run is told once, though every plan looks.
+static UNUSABLE: Once = Once::new();
+
 /// The tilings that were measured to be fast on an adapter. One whose tile does not run there any more is left out: what it
 /// was measured for goes by the built-in table.
 pub(crate) fn tuned(profile: &Profile) -> Tilings {
     let tilings = profile.tuning.products.iter().filter_map(|product| {
         let TunedProduct { m, n, k, transposed, half, parts, .. } = *product;
         let tile = tiles(profile).find(|tile| tile.to_string() == product.tile);
+        let elements = [m, n, parts].iter().try_fold(4, |all: u64, part| all.checked_mul(*part as u64));
+        let fits = (1..=k).contains(&parts) && elements.is_some_and(|bytes| bytes <= profile.max_binding_size);
+        let tile = tile.filter(|_| fits);
         if tile.is_none() {
-            log::warn!(
-                "the tile `{}` of the tuning does not run here; `downhill tune` makes it anew",
-                product.tile
-            );
+            UNUSABLE.call_once(|| {
+                log::warn!(
+                    "the tuning of {m} x {n} x {k} (`{}` in {parts} parts) does not run here and is not used; \
+                     `downhill tune` makes it anew",
+                    product.tile
+                );
+            });
         }
         Some((ProductShape { m, n, k, transposed, half }, Tiling { tile: tile?, parts: parts.max(1) }))
     });
