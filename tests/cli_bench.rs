@@ -37,7 +37,7 @@ fn kernels_are_held_against_ceilings_of_the_same_run() {
 #[test]
 fn a_profile_has_every_launch_of_a_step_and_a_trace_that_viewers_open() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let flags = ["--data", "random:200x20:3", "--model", "mlp:16", "--batch", "50", "--optimizer", "lamb"];
+    let flags = ["--data", "random:200x20:3", "--model", "mlp:160", "--batch", "50", "--optimizer", "lamb"];
     let more = ["--steps", "5", "--warm-up", "1", "--json", "--profile", "t.json"];
     let text = succeed(folder.path(), &[&["bench", "step"], &flags[..], &more].concat()).stdout;
     let lines = events(&text);
@@ -45,7 +45,7 @@ fn a_profile_has_every_launch_of_a_step_and_a_trace_that_viewers_open() {
     let shares: f64 = launches.iter().filter_map(|launch| launch["share"].as_f64()).sum();
     assert!((shares - 1.0).abs() < 1e-6, "{shares}");
     let names: BTreeSet<&str> = launches.iter().filter_map(|launch| launch["launch"].as_str()).collect();
-    for name in ["matmul → relu [batch, 16]", "lamb: moments", "lamb: ratios", "lamb: steps"] {
+    for name in ["matmul → relu [batch, 160]", "lamb: moments", "lamb: ratios", "lamb: steps"] {
         assert!(names.contains(name), "{name} is not in {names:?}");
     }
     let trace = fs::read_to_string(folder.path().join("t.json")).expect("a trace");
