@@ -7,7 +7,8 @@ use std::fs;
 use program::{run, succeed};
 use serde_json::Value;
 
-const MODEL: &str = "--data random:200x32:4 --model mlp:24 --optimizer sgd --batch 16";
+/// Large enough not to run by rows, where there are no products.
+const MODEL: &str = "--data random:200x64:4 --model mlp:96 --optimizer sgd --batch 64";
 
 /// The words of a line.
 fn words(line: &str) -> Vec<&str> {
@@ -41,7 +42,7 @@ fn what_is_measured_is_told_and_kept_for_the_runs_to_come() {
     let with = |tile: &str, parts: u64| {
         let mut changed: Value = serde_json::from_str(&file).expect("JSON");
         changed["tuning"]["products"] = serde_json::json!([{
-            "m": 16, "n": 24, "k": 32, "transposed": [false, true], "half": [false, false], "tile": tile, "parts": parts,
+            "m": 64, "n": 96, "k": 64, "transposed": [false, true], "half": [false, false], "tile": tile, "parts": parts,
         }]);
         changed.to_string()
     };

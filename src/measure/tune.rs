@@ -182,7 +182,7 @@ fn middle(values: &mut [f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::GpuOptions;
+    use crate::gpu::{GpuOptions, RowRuns};
     use crate::optim::Optimizer;
     use crate::train::{BatchSize, TrainOptions};
 
@@ -235,7 +235,9 @@ mod tests {
     /// From measurement over the file to the plan that it changes.
     #[test]
     fn what_is_tuned_is_kept_and_used() {
-        let gpu = Gpu::new(&GpuOptions::default()).unwrap();
+        // By rows a network as small as this has no products.
+        let device = GpuOptions { row_runs: RowRuns::Never, ..GpuOptions::default() };
+        let gpu = Gpu::new(&device).unwrap();
         let data = crate::data::load(&"random:300x64:10".parse().unwrap(), None, None, 0).unwrap();
         let options = TrainOptions {
             batch: BatchSize::Rows(32),
@@ -276,7 +278,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         Tuning { products: vec![product.clone()] }.save(folder.path(), gpu.adapter_info()).unwrap();
         let cache = Some(folder.path().to_owned());
-        let tuned = Gpu::new(&GpuOptions { cache, ..GpuOptions::default() }).unwrap();
+        let tuned = Gpu::new(&GpuOptions { cache, ..device }).unwrap();
         assert_eq!(tuned.profile().tuning.products, [product]);
         let texts = |gpu: &Gpu| {
             let run = MemoryModel::new(&data, &options, gpu.profile()).unwrap();

@@ -5,7 +5,7 @@ use super::fusion::{mlp, mlp_step};
 use super::planning::sound;
 use super::products::{RandomProduct, drawn_shape};
 use super::{Loaded, gpu, lowered_gpu, random, relative_error, results_program};
-use crate::gpu::{AdapterClass, Gpu, GpuOptions, Kernels, LimitOverrides, Profile};
+use crate::gpu::{AdapterClass, Gpu, GpuOptions, Kernels, LimitOverrides, Profile, RowRuns};
 use crate::graph::reference::StepContext;
 use crate::graph::{Graph, Initial};
 use crate::plan::kernels::matmul::{Body, ProductShape, Tile, Tiling, Tilings, tiles, tiling_for};
@@ -167,7 +167,7 @@ fn sums_that_go_on_over_cut_parameters_do_so_through_workgroup_memory() {
 
 /// What a GPU gets that promises no more than all do.
 fn portable(class: AdapterClass) -> Profile {
-    Profile { class, ..Profile::portable() }
+    Profile { class, row_runs: RowRuns::Never, ..Profile::portable() }
 }
 
 #[test]
