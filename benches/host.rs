@@ -11,11 +11,17 @@ use downhill::{BatchSize, Error, Gpu, Length, MemoryLimit, Optimizer, Result, Tr
 const ROUNDS: usize = 15;
 const STEPS: u64 = 2000;
 
+/// A test run only sees whether it runs.
+fn is_measured() -> bool {
+    std::env::args().any(|argument| argument == "--bench")
+}
+
 fn main() -> Result<()> {
+    let (rounds, steps) = if is_measured() { (ROUNDS, STEPS) } else { (1, 20) };
     let gpu = open()?;
     let rows = data::load(&"random:60000x16:4".parse()?, None, None, 0)?;
     println!(
-        "processor time of the training thread a step, in µs: the least and the median of {ROUNDS} rounds"
+        "processor time of the training thread a step, in µs: the least and the median of {rounds} rounds"
     );
     for model in ["mlp:32", "mlp:64,64,64", "mlp:64,64,64,64,64,64,64,64"] {
         let options = TrainOptions {
@@ -27,16 +33,16 @@ fn main() -> Result<()> {
         let launches = trainer.profile_step()?.map_or(0, |launches| launches.len());
         trainer.run_steps(100)?;
         let shares = [1, 16];
-        let mut times = shares.map(|_| Vec::with_capacity(ROUNDS));
-        for _ in 0..ROUNDS {
+        let mut times = shares.map(|_| Vec::with_capacity(rounds));
+        for _ in 0..rounds {
             for (share, times) in shares.into_iter().zip(&mut times) {
                 trainer.share_submits(Some(share))?;
-                times.push(a_step(&gpu, &mut trainer)?);
+                times.push(a_step(&gpu, &mut trainer, steps)?);
             }
         }
         for (share, mut times) in shares.into_iter().zip(times) {
             times.sort_by(|[a, _], [b, _]| a.total_cmp(b));
-            let told = [times[0], times[ROUNDS / 2]]
+            let told = [times[0], times[rounds / 2]]
                 .map(|[total, submitting]| format!("{:.1} ({submitting:.1} of it in submits)", total));
             println!("{model}, {launches} launches, {share:2} steps a submit: {} / {}", told[0], told[1]);
         }
@@ -45,12 +51,12 @@ fn main() -> Result<()> {
 }
 
 /// Microseconds of a step, and of its share of the submits.
-fn a_step(gpu: &Gpu, trainer: &mut Trainer) -> Result<[f64; 2]> {
+fn a_step(gpu: &Gpu, trainer: &mut Trainer, steps: u64) -> Result<[f64; 2]> {
     gpu.time_host(clock);
     let began = clock();
-    trainer.run_steps(STEPS)?;
+    trainer.run_steps(steps)?;
     let total = clock() - began;
-    Ok([total, gpu.host_times().submitting].map(|seconds| 1e6 * seconds / STEPS as f64))
+    Ok([total, gpu.host_times().submitting].map(|seconds| 1e6 * seconds / steps as f64))
 }
 
 /// Seconds of processor time of this thread, or where the system does not tell, of the world.

@@ -111,9 +111,10 @@ impl KernelBench {
         const MOST: u64 = 1 << 22;
         let results = &self.memory.results;
         let end = self.result_bytes;
-        let ranges = if end <= 2 * MOST { vec![0..end] } else { vec![0..MOST, end - MOST..end] };
+        let first = 0..end.min(MOST);
+        let last = end.saturating_sub(MOST).max(first.end)..end;
         let mut floats = Vec::new();
-        for range in ranges {
+        for range in [first, last].into_iter().filter(|range| !range.is_empty()) {
             let bytes = self.gpu.read_buffer(results.raw(), range)?;
             floats.extend(bytemuck::pod_collect_to_vec::<u8, f32>(&bytes));
         }

@@ -76,9 +76,9 @@ fn products_with_half_operands_and_results_are_those_of_f64() {
         let Product { program, step, wanted } = product(number / 8, shape);
         let blueprint = Blueprint::new(&program, gpu().profile(), Gradients::Overwrite, Precision::F16);
         let [m, n, k] = shape;
-        let transposed = [0, 1].map(|place| number / 8 >> place & 1 == 1);
+        let transposed = [0, 1].map(|place| ((number / 8) >> place) & 1 == 1);
         let shape =
-            ProductShape { m, n, k, transposed, half: [2, 3].map(|place| number / 8 >> place & 1 == 1) };
+            ProductShape { m, n, k, transposed, half: [2, 3].map(|place| ((number / 8) >> place) & 1 == 1) };
         let tiling = match number % 8 {
             // Aligned and not, through workgroup memory, and summed in parts.
             1 | 7 => Tiling { tile: smallest_staged(), parts: 2 },
