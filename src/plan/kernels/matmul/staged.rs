@@ -53,6 +53,25 @@ pub(super) fn declare(text: &mut String, tile: Tile) {
 
 /// The loop over the slices.
 pub(super) fn sum(text: &mut String, spec: &MatmulSpec) {
+    let tile = spec.tile;
+    through_memory(text, spec, |text, slices| {
+        let _ = writeln!(
+            text,
+            "        for (var four = 0u; four < {}u; four++) {{\n            let turned = {TURN}u * four;",
+            DEPTH / 4
+        );
+        multiply(text, tile, slices);
+        *text += "        }\n";
+    });
+}
+
+/// A loop that brings slice after slice to workgroup memory, the next one to registers meanwhile, and has `multiply` write
+/// what becomes of each.
+pub(super) fn through_memory(
+    text: &mut String,
+    spec: &MatmulSpec,
+    multiply: impl FnOnce(&mut String, &[Slice; 2]),
+) {
     let slices = slices(spec);
     *text += "    var k = 0u;\n";
     for slice in &slices {
@@ -67,17 +86,14 @@ pub(super) fn sum(text: &mut String, spec: &MatmulSpec) {
         k += {DEPTH}u;
         if k < k_end {{
 {fetch}        }}
-        for (var four = 0u; four < {}u; four++) {{
-            let turned = {TURN}u * four;
-",
-        DEPTH / 4,
+"
     );
-    multiply(text, spec.tile, &slices);
-    *text += "        }\n        if k >= k_end { break; }\n        workgroupBarrier();\n    }\n";
+    multiply(text, &slices);
+    *text += "        if k >= k_end { break; }\n        workgroupBarrier();\n    }\n";
 }
 
 /// Both operands; where half of the invocations suffice for each, one half brings A and the other B.
-pub(super) fn slices(spec: &MatmulSpec) -> [Slice; 2] {
+fn slices(spec: &MatmulSpec) -> [Slice; 2] {
     let tile = spec.tile;
     let invocations = tile.invocations();
     let slice = |name, operand, first, limit, length: u32| Slice {
@@ -146,7 +162,7 @@ impl Slice {
 
     /// Each unit's place in the slice and in the operand, and the registers that it comes to. Neighbouring invocations
     /// take neighbours along the contiguous axis.
-    pub(super) fn declare(&self, text: &mut String) {
+    fn declare(&self, text: &mut String) {
         let Slice { name, operand, groups, .. } = *self;
         operand.declare_start(text, name);
         for unit in 0..self.turns() {
@@ -183,7 +199,7 @@ impl Slice {
 
     /// Reads the units of the slice that begins at `k` into registers: whole vectors where the operand allows, else four
     /// floats. A minimum and a selection a unit, beside hundreds of multiplications, keep to what there is.
-    pub(super) fn fetch(&self) -> String {
+    fn fetch(&self) -> String {
         let name = self.name;
         let mut text = String::new();
         for unit in 0..self.turns() {
@@ -215,7 +231,7 @@ impl Slice {
     }
 
     /// Writes the units from registers to workgroup memory.
-    pub(super) fn stage(&self) -> String {
+    fn stage(&self) -> String {
         let Slice { name, groups, .. } = *self;
         let mut text = String::new();
         for unit in 0..self.turns() {

@@ -12,7 +12,7 @@
 use std::fmt::Write;
 
 use super::MatmulSpec;
-use super::staged::{Slice, slices};
+use super::staged::through_memory;
 use super::tile::{DEPTH, FRAGMENT, LANES, Tile};
 
 /// Workgroup memory for both slices, and a fragment of each subgroup.
@@ -26,27 +26,11 @@ pub(super) fn declare(text: &mut String, tile: Tile) {
 
 /// The loop over the slices, and what becomes of it in `sum…`.
 pub(super) fn sum(text: &mut String, spec: &MatmulSpec) {
-    let (tile, slices) = (spec.tile, slices(spec));
-    *text += "    var k = 0u;\n";
-    for slice in &slices {
-        slice.declare(text);
-    }
+    let tile = spec.tile;
     for (row, column) in fragments(tile) {
         let _ = writeln!(text, "    var fragment{row}_{column} = coop_mat16x16<f32, C>();");
     }
-    let fetch = slices.each_ref().map(Slice::fetch).concat();
-    let stage = slices.each_ref().map(Slice::stage).concat();
-    let _ = write!(
-        text,
-        "{fetch}    loop {{
-{stage}        workgroupBarrier();
-        k += {DEPTH}u;
-        if k < k_end {{
-{fetch}        }}
-"
-    );
-    multiply(text, tile);
-    *text += "        workgroupBarrier();\n        if k >= k_end { break; }\n    }\n";
+    through_memory(text, spec, |text, _| multiply(text, tile));
     hand_out(text, tile);
 }
 
