@@ -244,6 +244,9 @@ pub(super) struct BenchKernelsArguments {
     /// How often each is measured; the median is told
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     pub rounds: u64,
+    /// Open the device with matrix units, an experimental feature of wgpu: their ceiling, and with `--kernel tile` their tiles
+    #[arg(long)]
+    pub matrix_units: bool,
 }
 
 /// Below the flags in the help of `minimize`.

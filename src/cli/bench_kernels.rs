@@ -5,10 +5,11 @@ use serde_json::json;
 use super::arguments::{BenchKernelsArguments, Global};
 use super::bench::median;
 use super::output::{Ended, Output, complain};
+use super::tune::check_units;
 use crate::error::did_you_mean;
 use crate::{
-    Average, Ceilings, Error, Gpu, KernelBench, KernelCase, KernelTiming, Modifiers, Optimizer, Result,
-    Stepper, UPDATE_RULES, UpdateTiming, Yardstick, kernel_cases,
+    Average, Ceilings, Error, Gpu, GpuOptions, KernelBench, KernelCase, KernelTiming, Modifiers, Optimizer,
+    Result, Stepper, UPDATE_RULES, UpdateTiming, Yardstick, kernel_cases,
 };
 
 /// What stands before the name of a rule.
@@ -45,13 +46,17 @@ struct Line<'a> {
 }
 
 pub(super) fn kernels(arguments: &BenchKernelsArguments, global: &Global, output: &Output) -> Ended {
-    let gpu = global.open(global.gpu_options()?)?;
+    let gpu = global.open(GpuOptions { matrix_units: arguments.matrix_units, ..global.gpu_options()? })?;
+    check_units(arguments.matrix_units, &gpu)?;
     let (cases, updates) = chosen(&arguments.kernel, kernel_cases(gpu.profile())?, updates()?)?;
     output.result(&gpu.adapter_info().name)?;
     let yardstick = Yardstick::new(&gpu)?;
     let ceilings = yardstick.measure()?;
+    let units = ceilings.matrix_operations_per_second;
+    let units =
+        units.map(|rate| format!(", {:.1} TFLOP/s on matrix units", 1e-12 * rate)).unwrap_or_default();
     output.result(&format!(
-        "ceilings now: {:.1} GFLOP/s in registers, {:.1} GB/s copied; each kernel is held against those of its own rounds",
+        "ceilings now: {:.1} GFLOP/s in registers{units}, {:.1} GB/s copied; each kernel is held against those of its own rounds",
         1e-9 * ceilings.operations_per_second,
         1e-9 * ceilings.bytes_per_second
     ))?;
@@ -76,6 +81,7 @@ pub(super) fn kernels(arguments: &BenchKernelsArguments, global: &Global, output
             "adapter": gpu.adapter_info().name,
             "operations_per_second": ceilings.operations_per_second,
             "bytes_per_second": ceilings.bytes_per_second,
+            "matrix_operations_per_second": ceilings.matrix_operations_per_second,
             "parameters": matrices * SIDE * SIDE,
         }),
     )

@@ -12,11 +12,11 @@ use super::arguments::{Global, TuneArguments, gathered};
 use super::bench::refuse_without_use;
 use super::output::{Ended, Output, Stop, complain};
 use super::train::watch_interrupts;
-use crate::Error;
 use crate::gpu::{GpuOptions, TunedProduct, Tuning};
 use crate::measure::{TuneStep, Tuned, tune as measure};
 use crate::run::RunConfig;
 use crate::train::MemoryModel;
+use crate::{Error, Gpu, Result};
 
 /// Settings of `train` that the shapes of products do not depend on.
 pub(super) const WITHOUT_USE_FOR_TUNING: [&str; 6] =
@@ -36,10 +36,7 @@ pub(super) fn tune(arguments: &TuneArguments, global: &Global, output: &Output) 
     let mut config = RunConfig::resolve(&settings)?;
     let options = GpuOptions { matrix_units: arguments.matrix_units, ..config.gpu_options() };
     let gpu = global.open(options)?;
-    if arguments.matrix_units && !gpu.profile().matrix_units {
-        let message = "this adapter has none that multiply 16 × 16 numbers of 16 bits (`downhill devices` lists what it has)";
-        return Err(Error::setting("--matrix-units", message).into());
-    }
+    check_units(arguments.matrix_units, &gpu)?;
     let split = config.load_data()?;
     let run = MemoryModel::new(&split, &config.options, gpu.profile())?;
     output.result(&gpu.adapter_info().name)?;
@@ -76,6 +73,15 @@ pub(super) fn tune(arguments: &TuneArguments, global: &Global, output: &Output) 
             "products": products, "faster": faster, "left": left, "file": path.display().to_string(),
         }),
     )
+}
+
+/// Errors where matrix units are asked for that the device has not got.
+pub(super) fn check_units(asked: bool, gpu: &Gpu) -> Result<()> {
+    if asked && !gpu.profile().matrix_units {
+        let message = "this adapter has none that multiply 16 × 16 numbers of 16 bits (`downhill devices` lists what it has)";
+        return Err(Error::setting("--matrix-units", message));
+    }
+    Ok(())
 }
 
 fn tell(step: &TuneStep, output: &Output) -> Ended {

@@ -26,6 +26,7 @@ pub struct KernelBench {
     bytes: u64,
     replays: u32,
     compilation: Duration,
+    on_units: bool,
     result_bytes: u64,
     memory: Memory,
 }
@@ -40,13 +41,16 @@ pub struct KernelTiming {
     pub operations: u64,
     /// The fewest bytes that can be read and written for it: each input and the result once.
     pub bytes: u64,
+    /// Whether it multiplies on matrix units.
+    pub on_units: bool,
 }
 
 impl KernelTiming {
     /// The least time that `ceilings` allow, for arithmetic or for memory, as a share of the time that it took: the
     /// roofline of Williams, Waterman and Patterson (2009).
     pub fn fraction_of(&self, ceilings: &Ceilings) -> f64 {
-        let arithmetic = self.operations as f64 / ceilings.operations_per_second;
+        let units = ceilings.matrix_operations_per_second.filter(|_| self.on_units);
+        let arithmetic = self.operations as f64 / units.unwrap_or(ceilings.operations_per_second);
         let memory = self.bytes as f64 / ceilings.bytes_per_second;
         arithmetic.max(memory) / self.seconds
     }
@@ -89,6 +93,7 @@ impl KernelBench {
             bytes: case.bytes,
             replays: 1,
             compilation: Duration::ZERO,
+            on_units: plan.kernels.iter().any(|kernel| kernel.wgsl.contains("coop_mat")),
             result_bytes: plan.results[0],
             memory,
         };
@@ -129,7 +134,7 @@ impl KernelBench {
         let launches = &self.replay.launches()[self.prepared..];
         let seconds = timed(&self.gpu, |pass| (0..self.replays).for_each(|_| record(launches, pass)))?;
         let seconds = seconds / f64::from(self.replays);
-        Ok(KernelTiming { seconds, operations: self.operations, bytes: self.bytes })
+        Ok(KernelTiming { seconds, operations: self.operations, bytes: self.bytes, on_units: self.on_units })
     }
 }
 

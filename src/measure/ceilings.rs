@@ -1,4 +1,5 @@
-//! What an adapter does at best: bytes that a copy moves, and multiplications and additions in registers.
+//! What an adapter does at best: bytes that a copy moves, multiplications and additions in registers, and those of its
+//! matrix units.
 
 use super::timing::{copies, timed};
 use crate::Result;
@@ -24,6 +25,8 @@ pub struct Ceilings {
     pub bytes_per_second: f64,
     /// Multiplications and additions of f32 a second, without any memory: a multiply-add is two.
     pub operations_per_second: f64,
+    /// The same of matrix units that multiply f16 and sum in f32, on a device that has them.
+    pub matrix_operations_per_second: Option<f64>,
 }
 
 /// Measures [`Ceilings`]; what it needs is made once.
@@ -33,12 +36,14 @@ pub struct Yardstick {
     bytes: u64,
     multiplications: Launch,
     operations: f64,
+    /// The launch for matrix units, and its operations.
+    matrices: Option<(Launch, f64)>,
     /// Alive as long as the launches.
     _buffers: [Buffer; 3],
 }
 
 impl Yardstick {
-    /// Allocates two buffers of at most 256 MiB and compiles two kernels.
+    /// Allocates two buffers of at most 256 MiB and compiles two kernels, or three where there are matrix units.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Device`](crate::Error::Device) where the device fails.
@@ -49,18 +54,23 @@ impl Yardstick {
         let copies = copies(gpu, std::slice::from_ref(&source), std::slice::from_ref(&target))?;
         let (workgroups, rounds) = work(gpu.profile().class);
         let sums = buffer((4 * workgroups * WORKGROUP) as u64)?;
-        let wgsl = multiplications_wgsl(rounds);
-        let bindings = [BindingKind::ReadWriteStorage];
-        let source_text = KernelSource { label: "multiply-adds", wgsl: &wgsl, bindings: &bindings };
-        let kernel = Kernels::new(gpu).compile(&source_text)?;
-        let bind_group = gpu.bind_group(&kernel, "multiply-adds", &[part(&sums, 0, sums.bytes())])?;
-        let groups = fold_groups(workgroups, gpu.profile()).0;
+        let launch = |label, wgsl: &str| {
+            let bindings = [BindingKind::ReadWriteStorage];
+            let kernel = Kernels::new(gpu).compile(&KernelSource { label, wgsl, bindings: &bindings })?;
+            let bind_group = gpu.bind_group(&kernel, label, &[part(&sums, 0, sums.bytes())])?;
+            Ok(Launch { kernel, bind_group, groups: fold_groups(workgroups, gpu.profile()).0 })
+        };
+        let matrices = gpu.profile().matrix_units.then(|| {
+            let operations = workgroups * rounds * MATRIX_CHAINS * 2 * FRAGMENT.pow(3);
+            Ok((launch("matrix units", &matrices_wgsl(rounds))?, operations as f64))
+        });
         let yardstick = Yardstick {
             gpu: gpu.clone(),
             copies,
             bytes: 2 * bytes,
-            multiplications: Launch { kernel, bind_group, groups },
+            multiplications: launch("multiply-adds", &multiplications_wgsl(rounds))?,
             operations: (workgroups * WORKGROUP * rounds * UNROLLED * CHAINS * 4 * 2) as f64,
+            matrices: matrices.transpose()?,
             _buffers: [source, target, sums],
         };
         // The first launch compiles on some drivers, and the first touch of memory is slow.
@@ -74,13 +84,21 @@ impl Yardstick {
     /// [`Error::Device`](crate::Error::Device) where the device fails.
     pub fn measure(&self) -> Result<Ceilings> {
         let copy = timed(&self.gpu, |pass| record(&self.copies, pass))?;
-        let arithmetic = timed(&self.gpu, |pass| record(std::slice::from_ref(&self.multiplications), pass))?;
+        let launched = |launch: &Launch| timed(&self.gpu, |pass| record(std::slice::from_ref(launch), pass));
+        let arithmetic = launched(&self.multiplications)?;
+        let matrices = self.matrices.as_ref();
+        let matrices = matrices.map(|(launch, operations)| Ok(operations / launched(launch)?));
         Ok(Ceilings {
             bytes_per_second: self.bytes as f64 / copy,
             operations_per_second: self.operations / arithmetic,
+            matrix_operations_per_second: matrices.transpose()?,
         })
     }
 }
+
+/// Rows and columns of the fragments that matrix units multiply, and how many products a subgroup has under way.
+const FRAGMENT: usize = 16;
+const MATRIX_CHAINS: usize = 4;
 
 /// How often a round goes through the accumulators.
 const UNROLLED: usize = 4;
@@ -118,6 +136,33 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
 }}
 ",
         sum.join(" + ")
+    )
+}
+
+/// Each workgroup is a subgroup, which multiplies the same two fragments into [`MATRIX_CHAINS`] sums and writes them, all
+/// workgroups the same to the same place.
+pub(crate) fn matrices_wgsl(rounds: usize) -> String {
+    let each = |line: &dyn Fn(usize) -> String| (0..MATRIX_CHAINS).map(line).collect::<String>();
+    let declare = each(&|i| format!("    var c{i} = coop_mat16x16<f32, C>();\n"));
+    let multiply = each(&|i| format!("        c{i} = coopMultiplyAdd(a, b, c{i});\n"));
+    let store = each(&|i| format!("    coopStoreT(c{i}, &sums[{}], 16u);\n", i * FRAGMENT * FRAGMENT));
+    format!(
+        "enable wgpu_cooperative_matrix;
+enable f16;
+@group(0) @binding(0) var<storage, read_write> sums: array<f32>;
+var<workgroup> factors: array<f16, 256>;
+@compute @workgroup_size(32)
+fn main(@builtin(local_invocation_index) lane: u32) {{
+    for (var i = lane; i < 256u; i += 32u) {{
+        factors[i] = f16(f32(i & 7u) * 1e-3);
+    }}
+    workgroupBarrier();
+    let a = coopLoad<coop_mat16x16<f16, A>>(&factors[0], 16u);
+    let b = coopLoadT<coop_mat16x16<f16, B>>(&factors[0], 16u);
+{declare}    for (var i = 0u; i < {rounds}u; i++) {{
+{multiply}    }}
+{store}}}
+"
     )
 }
 

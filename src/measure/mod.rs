@@ -11,6 +11,8 @@ mod tune;
 
 pub use bench::{KernelBench, KernelTiming};
 pub use cases::{KernelCase, kernel_cases};
+#[cfg(test)]
+pub(crate) use ceilings::matrices_wgsl;
 pub use ceilings::{Ceilings, Yardstick};
 pub(crate) use timing::{copies, timed};
 pub use tune::{TuneStep, Tuned, tune};

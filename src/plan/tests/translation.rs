@@ -185,6 +185,11 @@ fn kernels_of_random_programs_are_valid_for_vulkan_metal_and_dx12() {
 }
 
 #[test]
+fn the_ceiling_of_matrix_units_is_valid_for_vulkan() {
+    translate_units(&crate::measure::matrices_wgsl(100)).unwrap();
+}
+
+#[test]
 fn every_matmul_is_valid_for_vulkan_metal_and_dx12() {
     let step = include_str!("../../../shaders/step.wgsl");
     let epilogues = [
