@@ -9,6 +9,7 @@ use super::output::{Ended, Output, check_file};
 use super::plan::parts;
 use super::profile::profile;
 use crate::data::Split;
+use crate::measure::median;
 use crate::run::{RunConfig, Settings, given};
 use crate::train::{Choice, MemoryModel, TrainOptions, Trainer};
 use crate::{Error, Gpu, HostTimes, Result};
@@ -209,14 +210,6 @@ pub(super) fn refuse_without_use(command: &str, settings: &Settings, without_use
             Err(Error::setting(&flag, format!("has no meaning for `{command}`")))
         }
     }
-}
-
-/// The middle of `values`, or the mean of the two in the middle; none of none.
-pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let upper = values.get(values.len() / 2)?;
-    let lower = values.get((values.len() - 1) / 2)?;
-    Some((lower + upper) / 2.0)
 }
 
 fn yes(flag: bool) -> &'static str {

@@ -8,11 +8,12 @@ use serde_json::json;
 
 use super::arguments::{BenchBatchArguments, Global, gathered};
 use super::batch_chart;
-use super::bench::{median, refuse_without_use};
+use super::bench::refuse_without_use;
 use super::output::{Ended, Output, check_file, complain};
 use crate::atomic::write as write_atomically;
 use crate::data::Split;
 use crate::gpu::format_bytes;
+use crate::measure::median;
 use crate::run::{RunConfig, Settings};
 use crate::train::{BatchSize, Length, MemoryModel, TrainOptions, Trainer, powers_up_to};
 use crate::{Error, Gpu, Result};

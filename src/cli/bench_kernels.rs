@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::arguments::{BenchKernelsArguments, Global};
-use super::bench::median;
 use super::output::{Ended, Output, complain};
 use super::tune::check_units;
 use crate::error::did_you_mean;
+use crate::measure::median;
 use crate::{
     Average, Ceilings, Error, Gpu, GpuOptions, KernelBench, KernelCase, KernelTiming, Modifiers, Optimizer,
     Result, Stepper, UPDATE_RULES, UpdateTiming, Yardstick, kernel_cases,

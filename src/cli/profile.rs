@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::bench::median;
 use super::output::{Ended, Output};
 use crate::atomic::write as write_atomically;
+use crate::measure::median;
 use crate::train::{LaunchTime, Trainer};
 use crate::{Error, Result};
 

@@ -12,7 +12,7 @@ use super::arguments::{Global, TuneArguments, gathered};
 use super::bench::refuse_without_use;
 use super::output::{Ended, Output, Stop, complain};
 use super::train::watch_interrupts;
-use crate::gpu::{GpuOptions, TunedProduct, Tuning};
+use crate::gpu::{GpuOptions, TunedProduct};
 use crate::measure::{TuneStep, Tuned, tune as measure};
 use crate::run::RunConfig;
 use crate::train::MemoryModel;
@@ -44,8 +44,8 @@ pub(super) fn tune(arguments: &TuneArguments, global: &Global, output: &Output) 
         "{:>6} {:>6} {:>6}  {:8} {:>11} {:>9}  {}",
         "m", "n", "k", "operands", "ms before", "faster", "tile"
     ))?;
-    // What cannot be read is made anew.
-    let known = Tuning::load(&folder, gpu.adapter_info()).ok().flatten().unwrap_or_default();
+    // What the device found in the folder when it was opened; what cannot be read is made anew.
+    let known = gpu.profile().tuning.clone();
     let interrupted = watch_interrupts();
     let (mut products, mut faster, mut told) = (0, 0, Ok(()));
     let Tuned { tuning, left, .. } =

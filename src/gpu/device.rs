@@ -94,8 +94,8 @@ impl Gpu {
             // Few, long-lived buffers: small blocks cost nothing and keep what is reserved near what is used.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             experimental_features: match units {
-                // SAFETY: asked for by the user; kernels for matrix units are used only after their results were compared
-                // with those of the others on this very driver.
+                // SAFETY: asked for by the user, or by a tuning that compared their results with those of the other kernels
+                // on this very driver; nothing else uses them but measurements of speed.
                 true => unsafe { wgpu::ExperimentalFeatures::enabled() },
                 false => wgpu::ExperimentalFeatures::disabled(),
             },

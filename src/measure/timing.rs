@@ -52,3 +52,11 @@ pub(crate) fn copies(gpu: &Gpu, from: &[Buffer], to: &[Buffer]) -> Result<Vec<La
     };
     from.iter().zip(to).map(launch).collect()
 }
+
+/// The middle of `values`, or the mean of the two in the middle; none of none.
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let upper = values.get(values.len() / 2)?;
+    let lower = values.get((values.len() - 1) / 2)?;
+    Some((lower + upper) / 2.0)
+}

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::bench::KernelBench;
 use super::cases::product;
+use super::timing::median;
 use crate::gpu::{AdapterClass, Gpu, Profile, TunedProduct, Tuning};
 use crate::plan::{ProductShape, Tile, Tiling, tiles, tiling_for};
 use crate::train::MemoryModel;
@@ -120,14 +121,14 @@ fn tune_product(gpu: &Gpu, shape: ProductShape, go_on: impl Fn() -> bool) -> Res
             ratios.push(ours / theirs);
         }
         measured += 1;
-        let ratio = middle(&mut ratios);
+        let ratio = median(ratios).unwrap_or(f64::NAN);
         if ratio > faster.max(WORTH) {
             (best, faster) = (tiling, ratio);
         }
     }
     let ProductShape { m, n, k, transposed, half } = shape;
     let product = TunedProduct { m, n, k, transposed, half, tile: best.tile.to_string(), parts: best.parts };
-    Ok(Some(TuneStep { product, seconds: middle(&mut seconds), faster, measured, wrong }))
+    Ok(Some(TuneStep { product, seconds: median(seconds).unwrap_or(f64::NAN), faster, measured, wrong }))
 }
 
 /// A product by a tiling, ready to be timed; none where it does not fit.
@@ -172,11 +173,6 @@ fn is_right(own: Tiling, tiling: Tiling, found: &[f32], wanted: &[f32]) -> bool 
         found.iter().zip(wanted).map(|(found, wanted)| square(f64::from(*found) - f64::from(*wanted))).sum();
     // NaN is no small error.
     error <= square(bound) * norm
-}
-
-fn middle(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]

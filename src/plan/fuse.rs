@@ -80,7 +80,7 @@ fn swaps_last_two(axes: &[usize]) -> bool {
 }
 
 /// What a node reads: through its kernel (soft, may be computed on the way) or from memory (hard).
-pub(crate) fn operands(graph: &Graph, var: Var) -> Vec<(Var, bool)> {
+fn operands(graph: &Graph, var: Var) -> Vec<(Var, bool)> {
     let node = graph.node(var);
     let hard = |&input: &Var| (storage(graph, input), true);
     match node.op.lower() {
@@ -202,10 +202,10 @@ fn is_anchor(lowering: &Lowering) -> bool {
 }
 
 /// A graph that is cut into kernels.
-struct Kernels<'a> {
-    graph: &'a Graph,
+pub(crate) struct Kernels<'a> {
+    pub graph: &'a Graph,
     /// In the order of their roots.
-    groups: &'a [Group],
+    pub groups: &'a [Group],
 }
 
 impl Kernels<'_> {
@@ -225,6 +225,13 @@ impl Kernels<'_> {
                 open.extend(operands(self.graph, var).iter().map(|(operand, _)| *operand));
             }
         }
+        (inner, loads)
+    }
+
+    /// The same below a node, which is one of the former itself whether or not it is stored.
+    pub fn of(&self, node: Var) -> (BTreeSet<Var>, BTreeSet<Var>) {
+        let (mut inner, loads) = self.below(operands(self.graph, node).into_iter().map(|(var, _)| var), None);
+        inner.insert(node);
         (inner, loads)
     }
 

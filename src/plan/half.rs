@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Home;
-use super::fuse::{Group, matrix_operand, storage};
+use super::fuse::{Group, Kernels, matrix_operand, storage};
 use super::theta::ThetaLayout;
 use crate::error::did_you_mean;
 use crate::graph::ops::{Lowering, Source};
@@ -56,7 +56,7 @@ pub(super) fn stored_in_half(
     theta: &ThetaLayout,
 ) -> BTreeSet<Var> {
     let lowering = |var: Var| graph.node(var).op.lower();
-    let stored: BTreeSet<Var> = groups.iter().map(|group| group.root).collect();
+    let kernels = Kernels { graph, groups };
     let mut exact: BTreeSet<Var> = groups
         .iter()
         .filter_map(|group| group.anchor)
@@ -65,7 +65,7 @@ pub(super) fn stored_in_half(
         .collect();
     for group in groups.iter().filter(|group| matches!(homes.get(&group.root), Some(Home::Result(_)))) {
         if let Some(sum) = group.anchor.filter(|&anchor| matches!(lowering(anchor), Lowering::Reduce(_))) {
-            read_by(graph, sum, &stored, &mut exact);
+            exact.extend(kernels.of(sum).1);
         }
     }
     let fits = |group: &&Group| {
@@ -82,17 +82,6 @@ pub(super) fn stored_in_half(
             && !exact.contains(&root)
     };
     groups.iter().filter(fits).map(|group| group.root).collect()
-}
-
-/// Adds the stored nodes that a kernel reads on the way to `node` to `found`.
-fn read_by(graph: &Graph, node: Var, stored: &BTreeSet<Var>, found: &mut BTreeSet<Var>) {
-    let mut open = graph.node(node).inputs.clone();
-    while let Some(var) = open.pop() {
-        match stored.contains(&var) {
-            true => drop(found.insert(var)),
-            false => open.extend(&graph.node(var).inputs),
-        }
-    }
 }
 
 /// Whether a product's sums may be continued by a second dispatch from what the first one stored.

@@ -150,7 +150,12 @@ impl MemoryModel {
     pub(super) fn recomputing_ways(&self, plain: &Way) -> Result<Vec<Way>> {
         let ways = variants(&plain.program, &self.profile)?.into_iter().map(|variant| {
             Ok(Way {
-                training: self.blueprint(&variant.program, Gradients::Overwrite, plain.precision)?,
+                training: Blueprint::new(
+                    &variant.program,
+                    &self.profile,
+                    Gradients::Overwrite,
+                    plain.precision,
+                )?,
                 program: variant.program,
                 recomputed: variant.recomputed,
                 ..Way::clone(plain)
@@ -171,7 +176,8 @@ impl MemoryModel {
         let training = match gradients {
             Gradients::Overwrite => way.training.plan(micro_batch)?,
             Gradients::Accumulate => {
-                self.blueprint(&way.program, Gradients::Accumulate, way.precision)?.plan(micro_batch)?
+                Blueprint::new(&way.program, &self.profile, Gradients::Accumulate, way.precision)?
+                    .plan(micro_batch)?
             }
         };
         let trial = way.trial.as_ref().map(|trial| trial.plan(micro_batch)).transpose()?;
@@ -189,10 +195,6 @@ impl MemoryModel {
             }
             rows /= 2;
         }
-    }
-
-    fn blueprint(&self, program: &Program, gradients: Gradients, precision: Precision) -> Result<Blueprint> {
-        Blueprint::new(program, &self.profile, gradients, precision)
     }
 
     fn counted(&self, way: &Way, plans: Vec<Plan>, trial: Option<Plan>) -> Sized {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::ops::{Generated, Lowering, Reduce, ReduceKind, RowKind, Source, View, random_row};
 use crate::graph::{Dim, Graph, Shape, Var};
-use crate::plan::fuse::{Group, matrix_operand, operands, storage};
+use crate::plan::fuse::{Group, Kernels, matrix_operand, storage};
 use crate::plan::{Home, ThetaLayout};
 
 /// Elements of a row that a tensor in workgroup memory may have.
@@ -59,9 +59,9 @@ pub(crate) fn find(
     homes: &BTreeMap<Var, Home>,
     theta: &ThetaLayout,
 ) -> Option<RowRun> {
-    let search = Search { graph, roots: groups.iter().map(|group| group.root).collect(), homes, theta };
+    let search = Search { graph, kernels: Kernels { graph, groups }, homes, theta };
     let reads: BTreeMap<Var, BTreeSet<Var>> =
-        groups.iter().map(|group| (group.root, search.below(group).loads)).collect();
+        groups.iter().map(|group| (group.root, search.kernels.of(group.root).1)).collect();
     let mut readers: BTreeMap<Var, Vec<Var>> = BTreeMap::new();
     for (&root, reads) in &reads {
         reads.iter().for_each(|&read| readers.entry(read).or_default().push(root));
@@ -118,42 +118,19 @@ fn needing_sums(reads: &BTreeMap<Var, BTreeSet<Var>>, works: &BTreeMap<Var, Work
     found
 }
 
-/// What a group is made of.
-#[derive(Default)]
-struct Below {
-    /// Its nodes, root and anchor included.
-    inner: BTreeSet<Var>,
-    /// The stored nodes that it reads.
-    loads: BTreeSet<Var>,
-}
-
 struct Search<'a> {
     graph: &'a Graph,
-    roots: BTreeSet<Var>,
+    kernels: Kernels<'a>,
     homes: &'a BTreeMap<Var, Home>,
     theta: &'a ThetaLayout,
 }
 
 impl Search<'_> {
-    fn below(&self, group: &Group) -> Below {
-        let mut below = Below::default();
-        let mut open = vec![group.root];
-        while let Some(var) = open.pop() {
-            let is_source = matches!(self.graph.node(var).op.lower(), Lowering::Source(_));
-            if is_source || (var != group.root && self.roots.contains(&var)) {
-                below.loads.insert(var);
-            } else if below.inner.insert(var) {
-                open.extend(operands(self.graph, var).iter().map(|(operand, _)| *operand));
-            }
-        }
-        below
-    }
-
     /// What the group does with rows, if that is all it does.
     fn work(&self, group: &Group) -> Option<Work> {
-        let below = self.below(group);
-        let readable = below.loads.iter().all(|&load| self.is_readable(load));
-        let local = below.inner.iter().all(|&var| self.is_local(var, group.anchor));
+        let (inner, loads) = self.kernels.of(group.root);
+        let readable = loads.iter().all(|&load| self.is_readable(load));
+        let local = inner.iter().all(|&var| self.is_local(var, group.anchor));
         let work = match group.anchor {
             None => Some(Work::Map),
             Some(anchor) => match self.graph.node(anchor).op.lower() {
