@@ -354,16 +354,17 @@ impl<'a> Lowerer<'a> {
         };
         let mut params = vec![count as u32, fold as u32];
         params.extend(fields.iter().map(|&field| field as u32));
-        let kernel = self.kernel(label, wgsl, reads.len());
-        self.push(Dispatch { kernel, reads, write, params, groups, operations: 0 })
+        let kernel = self.kernel(label, wgsl, [reads.len(), 1]);
+        self.push(Dispatch { kernel, reads, writes: vec![write], params, groups, operations: 0 })
     }
 
-    /// The kernel of this text: one, however often it is launched.
-    pub fn kernel(&mut self, label: &str, wgsl: String, reads: usize) -> usize {
+    /// The kernel of this text, which binds so many buffers to read and to write: one, however often it is launched.
+    pub fn kernel(&mut self, label: &str, wgsl: String, [reads, writes]: [usize; 2]) -> usize {
         let wgsl = with_extensions(wgsl);
         let kernels = &mut self.plan.kernels;
         kernels.iter().position(|kernel| kernel.wgsl == wgsl).unwrap_or_else(|| {
-            kernels.push(KernelText { label: label.to_owned(), wgsl, reads, workgroup_memory: 0 });
+            let label = label.to_owned();
+            kernels.push(KernelText { label, wgsl, reads, writes, workgroup_memory: 0 });
             kernels.len() - 1
         })
     }

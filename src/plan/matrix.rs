@@ -257,13 +257,13 @@ impl Lowerer<'_> {
         };
         let mut reads = vec![binding(Side::A, &product.a), binding(Side::B, &product.b)];
         reads.extend(epilogue.reads);
-        let write = binding(Side::C, &product.c);
+        let writes = vec![binding(Side::C, &product.c)];
         let output = FIRST_EPILOGUE_BINDING + reads.len() as u32 - 2;
         let kernel = self.matmul_kernel(spec, epilogue.text, output, reads.len());
         let params = bytemuck::cast_slice(&[params]).to_vec();
         let summed = (batches - 1) * k.length + last_k;
         let operations = [m.length, n.length, summed].iter().fold(2, |all, &part| all * part as u64);
-        self.push(Dispatch { kernel, reads, write, params, groups, operations })?;
+        self.push(Dispatch { kernel, reads, writes, params, groups, operations })?;
         self.hold(tile.workgroup_memory());
         Ok(())
     }
@@ -275,7 +275,7 @@ impl Lowerer<'_> {
             return kernel;
         }
         let wgsl = matmul_wgsl(&spec, include_str!("../../shaders/step.wgsl"), &key.1, output);
-        let kernel = self.kernel("matmul", wgsl, reads);
+        let kernel = self.kernel("matmul", wgsl, [reads, 1]);
         self.matmul_kernels.insert(key, kernel);
         kernel
     }
