@@ -8,6 +8,7 @@ pub(crate) mod cost;
 mod expression;
 mod fuse;
 mod half;
+mod joined;
 mod kernels;
 mod lower;
 mod matrix;
