@@ -1,7 +1,7 @@
 //! Activations placed in arenas by lifetime, as pure arithmetic: which arena, and at what offset.
 //!
 //! wgpu tracks a buffer as a whole, so a dispatch may not read and write the same one: what a dispatch writes lies
-//! in another arena than what it reads. The largest tensors are placed first, each at the lowest offset that is
+//! in another arena than what it reads, and than what else it writes. The largest tensors are placed first, each at the lowest offset that is
 //! free for its whole life ("greedy by size" of Pisarchyk and Lee, 2020), in the arena that grows least.
 
 use std::collections::BTreeSet;

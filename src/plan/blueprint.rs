@@ -7,6 +7,7 @@ use super::by_rows::{self, RowRun};
 use super::expression::Scope;
 use super::fuse::{Group, fuse};
 use super::half::stored_in_half;
+use super::joined::Joins;
 use super::kernels::matmul::{Tilings, tuned};
 use super::lower::{Lowerer, advice};
 use super::outputs::own_outputs;
@@ -25,6 +26,7 @@ pub(crate) struct Blueprint {
     graph: Graph,
     profile: Profile,
     tilings: Tilings,
+    joins: Joins,
     gradients: Gradients,
     precision: Precision,
     /// Where the outputs lie.
@@ -77,6 +79,7 @@ impl Blueprint {
             graph,
             profile: profile.clone(),
             tilings: tuned(profile),
+            joins: Joins::of(profile.class),
             gradients,
             precision,
             homes,
@@ -101,6 +104,12 @@ impl Blueprint {
     /// The same with tilings of one's own for products of some shapes, which the adapter must be able to run.
     pub fn with_tilings(self, tilings: Tilings) -> Self {
         Blueprint { tilings, ..self }
+    }
+
+    /// The same with a choice of one's own of what shares a dispatch.
+    #[cfg(test)]
+    pub fn with_joins(self, joins: Joins) -> Self {
+        Blueprint { joins, ..self }
     }
 
     /// Where the parameters lie.
@@ -136,14 +145,14 @@ impl Blueprint {
             block: None,
             gradients: *gradients,
         };
-        let mut lowerer = Lowerer::new(scope, &self.profile, &self.tilings, &self.homes, plan);
+        let mut lowerer = Lowerer::new(scope, &self.profile, &self.tilings, self.joins, &self.homes, plan);
         match self.run.as_ref().and_then(|run| Some((run, lowerer.planned(run)?))) {
             Some((run, planned)) => {
-                run.before.iter().try_for_each(|group| lowerer.group(group))?;
+                lowerer.groups(&run.before)?;
                 lowerer.row_run(planned)?;
-                run.after.iter().try_for_each(|group| lowerer.group(group))?;
+                lowerer.groups(&run.after)?;
             }
-            None => self.groups.iter().try_for_each(|group| lowerer.group(group))?,
+            None => lowerer.groups(&self.groups)?,
         }
         let mut plan = lowerer.plan;
         plan.place_activations(self.profile.max_buffer_size);

@@ -59,14 +59,16 @@ impl Plan {
     /// What each dispatch is, in their order.
     pub fn described(&self) -> Vec<LaunchWork> {
         let work = |dispatch: &Dispatch| LaunchWork {
-            name: format!(
-                "{} → {}",
-                self.kernels[dispatch.kernel].label, self.tensors[dispatch.write.tensor].label
-            ),
+            name: format!("{} → {}", self.kernels[dispatch.kernel].label, self.written(dispatch).join(", ")),
             operations: dispatch.operations,
             bytes: self.traffic(dispatch),
         };
         self.dispatches.iter().map(work).collect()
+    }
+
+    /// The labels of what a dispatch writes.
+    fn written(&self, dispatch: &Dispatch) -> Vec<&str> {
+        dispatch.writes.iter().map(|write| self.tensors[write.tensor].label.as_str()).collect()
     }
 
     /// Seconds of one replay.
@@ -92,7 +94,7 @@ impl Plan {
     /// Bytes that a launch reads and writes. Of an input it reads no more than it writes: a gather takes some rows of
     /// a data set.
     fn traffic(&self, dispatch: &Dispatch) -> u64 {
-        let written = self.tensors[dispatch.write.tensor].bytes;
+        let written = dispatch.writes.iter().map(|write| self.tensors[write.tensor].bytes).sum();
         let read = dispatch.reads.iter().map(|read| {
             let tensor = &self.tensors[read.tensor];
             if matches!(tensor.home, Home::Input(_)) { tensor.bytes.min(written) } else { tensor.bytes }

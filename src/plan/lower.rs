@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::expression::{Expression, Load, Scope, Width};
 use super::fuse::{Group, storage};
-use super::kernels::matmul::{Epilogue, MatmulSpec, Tilings};
+use super::joined::{Joins, Launch};
+use super::kernels::matmul::{ProductText, Tilings};
 use super::kernels::reduce::ReduceKernel;
 use super::kernels::{FIRST_READ, WORKGROUP, map, rows, scatter, with_extensions};
 use super::{Binding, Dispatch, Gradients, Home, InputSlot, KernelText, Plan, Precision, Tensor};
@@ -18,7 +19,7 @@ use crate::{Error, Result};
 const LONG_ROW: usize = 128;
 
 /// Elements that one invocation (or lane) adds up alone; more would lose f32 digits and leave processors idle.
-const LONGEST_SUM: usize = 4096;
+pub(super) const LONGEST_SUM: usize = 4096;
 
 /// Invocations that keep an adapter busy; a reduction to fewer elements is cut into parts.
 const BUSY: usize = 8192;
@@ -48,7 +49,13 @@ pub(super) struct Lowerer<'a> {
     pub tilings: &'a Tilings,
     /// Where the outputs lie.
     pub homes: &'a BTreeMap<Var, Home>,
-    pub matmul_kernels: HashMap<(MatmulSpec, Epilogue, u32), usize>,
+    pub joins: Joins,
+    /// The kernels of products met so far, each of one or of two.
+    pub matmul_kernels: HashMap<Vec<ProductText>, usize>,
+    /// Of each product to come the sum that it may take with it.
+    pub sums: BTreeMap<Var, Group>,
+    /// The product that waits for another to share its dispatch.
+    pub waiting: Option<Launch>,
     /// The tensor of every stored node met so far.
     known: BTreeMap<Var, usize>,
     /// The copy in 16 bits of every parameter met so far that has one.
@@ -62,14 +69,26 @@ impl<'a> Lowerer<'a> {
         scope: Scope<'a>,
         profile: &'a Profile,
         tilings: &'a Tilings,
+        joins: Joins,
         homes: &'a BTreeMap<Var, Home>,
         plan: Plan,
     ) -> Self {
-        let (matmul_kernels, known, copies) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
-        Lowerer { scope, profile, tilings, homes, matmul_kernels, known, copies, plan }
+        Lowerer {
+            scope,
+            profile,
+            tilings,
+            homes,
+            joins,
+            matmul_kernels: HashMap::new(),
+            sums: BTreeMap::new(),
+            waiting: None,
+            known: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            plan,
+        }
     }
 
-    /// Appends what computes one group.
+    /// Appends what computes one group; a product may wait for another.
     pub fn group(&mut self, group: &Group) -> Result<()> {
         let graph = self.scope.graph;
         let Some(anchor) = group.anchor else { return self.map(group.root) };
@@ -354,16 +373,17 @@ impl<'a> Lowerer<'a> {
         };
         let mut params = vec![count as u32, fold as u32];
         params.extend(fields.iter().map(|&field| field as u32));
-        let kernel = self.kernel(label, wgsl, reads.len());
-        self.push(Dispatch { kernel, reads, write, params, groups, operations: 0 })
+        let kernel = self.kernel(label, wgsl, [reads.len(), 1]);
+        self.push(Dispatch { kernel, reads, writes: vec![write], params, groups, operations: 0 })
     }
 
-    /// The kernel of this text: one, however often it is launched.
-    pub fn kernel(&mut self, label: &str, wgsl: String, reads: usize) -> usize {
+    /// The kernel of this text, which binds so many buffers to read and to write: one, however often it is launched.
+    pub fn kernel(&mut self, label: &str, wgsl: String, [reads, writes]: [usize; 2]) -> usize {
         let wgsl = with_extensions(wgsl);
         let kernels = &mut self.plan.kernels;
         kernels.iter().position(|kernel| kernel.wgsl == wgsl).unwrap_or_else(|| {
-            kernels.push(KernelText { label: label.to_owned(), wgsl, reads, workgroup_memory: 0 });
+            let label = label.to_owned();
+            kernels.push(KernelText { label, wgsl, reads, writes, workgroup_memory: 0 });
             kernels.len() - 1
         })
     }
@@ -377,6 +397,7 @@ impl<'a> Lowerer<'a> {
 
     /// Appends a dispatch.
     pub fn push(&mut self, dispatch: Dispatch) -> Result<()> {
+        self.launch_waiting()?;
         let most = self.profile.max_workgroups_per_dimension;
         if dispatch.groups.iter().any(|&groups| groups > most) {
             return Err(Error::DoesNotFit(format!(

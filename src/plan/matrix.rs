@@ -1,14 +1,15 @@
 //! A product of matrices as dispatches: operands as they lie, the epilogue behind it, parameters that are cut
 //! into pieces because no binding holds them, and summed axes that are split because C alone fills no adapter.
 
+use super::Binding;
 use super::expression::{Expression, IndexFact, Width};
 use super::fuse::{MatrixOperand, matrix_operand};
+use super::joined::Launch;
 use super::kernels::matmul::{
-    Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulParams, MatmulSpec, Operand, ProductShape, Tile,
-    Tiling, matmul_wgsl, tiling_for,
+    Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulParams, MatmulSpec, Operand, ProductShape,
+    ProductText, Tile, Tiling, tiling_for,
 };
-use super::lower::{Lowerer, fold_groups};
-use super::{Binding, Dispatch};
+use super::lower::Lowerer;
 use crate::graph::ops::{Extents, MatMul, ReduceKind};
 use crate::graph::{Dim, Var};
 use crate::{Error, Result};
@@ -45,6 +46,8 @@ struct Product {
     grows: bool,
     /// k of the last batch entry, where the entries are parts of a summed axis.
     last_k: Option<usize>,
+    /// The sum of A's rows that is stored beside C.
+    sum: Option<Var>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,10 +63,18 @@ const K: usize = 2;
 
 impl Lowerer<'_> {
     pub(super) fn matmul(&mut self, matmul: &MatMul, anchor: Var, root: Var) -> Result<()> {
-        let product = self.product(matmul, anchor, root)?;
+        let mut product = self.product(matmul, anchor, root)?;
         let Extents { m, n, k, .. } = product.extents;
         let Tiling { tile, parts } = self.tiling(&product, [m, n, k]);
-        if let Some(chunk) = product.chunk(parts) {
+        let chunk = product.chunk(parts);
+        if let Some(sum) = self.sums.remove(&root) {
+            let whole = chunk.is_none() && product.cut == [None; 3];
+            match whole && self.takes_sum(tile, k) {
+                true => product.sum = Some(sum.root),
+                false => self.group(&sum)?,
+            }
+        }
+        if let Some(chunk) = chunk {
             // Room for as many parts as are asked for, though rounding may leave fewer: bytes never fall as a batch grows.
             self.plan.products.insert(product.shape([m, n, k]));
             let sums = self.scratch("products of parts".to_owned(), parts * m * n)?;
@@ -136,7 +147,7 @@ impl Lowerer<'_> {
             }
         }
         let grows = graph.shape(root).dims().iter().any(|dim| matches!(dim, Dim::Batch(_)));
-        Ok(Product { extents, a, b, c, transposed, cut, grows, last_k: None })
+        Ok(Product { extents, a, b, c, transposed, cut, grows, last_k: None, sum: None })
     }
 
     /// A product split along the summed axis: its parts are batch entries of one dispatch, each `chunk` long, which writes
@@ -226,10 +237,10 @@ impl Lowerer<'_> {
         let epilogue = self.epilogue(product, epilogue, four)?;
         let last_k = product.last_k.unwrap_or(k.length);
         let store_half = product.c.half;
-        let spec = MatmulSpec { a, b, tile, store_vec4: epilogue.four, store_half, former };
+        let sums_rows = product.sum.is_some();
+        let spec = MatmulSpec { a, b, tile, store_vec4: epilogue.four, store_half, former, sums_rows };
         let tiles_m = m.length.div_ceil(tile.workgroup_rows() as usize);
         let tiles_n = n.length.div_ceil(tile.workgroup_columns() as usize);
-        let (groups, fold) = fold_groups(tiles_m * tiles_n * batches, self.profile);
         let params = MatmulParams {
             m: m.length as u32,
             n: n.length as u32,
@@ -249,7 +260,8 @@ impl Lowerer<'_> {
             first_column: n.start as u32,
             tiles_m: tiles_m as u32,
             tiles_n: tiles_n as u32,
-            fold,
+            // Follows from what else is launched with it.
+            fold: 0,
         };
         let binding = |side: Side, matrix: &Matrix| {
             let axis = (0..3).find(|&axis| product.cut[axis] == Some(side));
@@ -257,27 +269,21 @@ impl Lowerer<'_> {
         };
         let mut reads = vec![binding(Side::A, &product.a), binding(Side::B, &product.b)];
         reads.extend(epilogue.reads);
-        let write = binding(Side::C, &product.c);
-        let output = FIRST_EPILOGUE_BINDING + reads.len() as u32 - 2;
-        let kernel = self.matmul_kernel(spec, epilogue.text, output, reads.len());
-        let params = bytemuck::cast_slice(&[params]).to_vec();
+        let mut writes = vec![binding(Side::C, &product.c)];
+        if let Some(sum) = product.sum {
+            writes.push(self.bind_result(sum)?);
+        }
         let summed = (batches - 1) * k.length + last_k;
         let operations = [m.length, n.length, summed].iter().fold(2, |all, &part| all * part as u64);
-        self.push(Dispatch { kernel, reads, write, params, groups, operations })?;
-        self.hold(tile.workgroup_memory());
-        Ok(())
-    }
-
-    /// The kernel of this kind, its text written once: it is by far the longest.
-    fn matmul_kernel(&mut self, spec: MatmulSpec, epilogue: Epilogue, output: u32, reads: usize) -> usize {
-        let key = (spec, epilogue, output);
-        if let Some(&kernel) = self.matmul_kernels.get(&key) {
-            return kernel;
-        }
-        let wgsl = matmul_wgsl(&spec, include_str!("../../shaders/step.wgsl"), &key.1, output);
-        let kernel = self.kernel("matmul", wgsl, reads);
-        self.matmul_kernels.insert(key, kernel);
-        kernel
+        let text = ProductText { spec, epilogue: epilogue.text, reads: reads.len() };
+        self.launch(Launch {
+            text,
+            params,
+            reads,
+            writes,
+            workgroups: tiles_m * tiles_n * batches,
+            operations,
+        })
     }
 
     /// The elementwise operations behind the product, four columns at a time where that can be.

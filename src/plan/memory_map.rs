@@ -40,7 +40,7 @@ impl Plan {
         let mut tensors: Vec<PlacedTensor> = Vec::new();
         let mut numbers: Vec<Option<usize>> = vec![None; self.tensors.len()];
         for (time, dispatch) in self.dispatches.iter().enumerate() {
-            for binding in dispatch.reads.iter().chain([&dispatch.write]) {
+            for binding in dispatch.bindings() {
                 let Some(slot) = self.arena_slots[binding.tensor] else { continue };
                 let number = *numbers[binding.tensor].get_or_insert_with(|| {
                     let tensor = &self.tensors[binding.tensor];

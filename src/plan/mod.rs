@@ -8,6 +8,7 @@ pub(crate) mod cost;
 mod expression;
 mod fuse;
 mod half;
+mod joined;
 mod kernels;
 mod lower;
 mod matrix;
@@ -95,12 +96,13 @@ pub(crate) struct Binding {
     pub piece: usize,
 }
 
-/// A kernel's text and the number of buffers that it reads before the one that it writes.
+/// A kernel's text and the number of buffers that it reads, and behind them writes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct KernelText {
     pub label: String,
     pub wgsl: String,
     pub reads: usize,
+    pub writes: usize,
     /// Bytes of workgroup memory.
     pub workgroup_memory: u32,
 }
@@ -110,12 +112,20 @@ pub(crate) struct KernelText {
 pub(crate) struct Dispatch {
     pub kernel: usize,
     pub reads: Vec<Binding>,
-    pub write: Binding,
+    /// At least one. They lie in other buffers than what is read, and nowhere twice.
+    pub writes: Vec<Binding>,
     /// The kernel's own uniform.
     pub params: Vec<u32>,
     pub groups: [u32; 2],
     /// Floating-point operations, where they are more than what moving the bytes takes.
     pub operations: u64,
+}
+
+impl Dispatch {
+    /// What is read, and then what is written: the order in which a kernel binds them.
+    pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
+        self.reads.iter().chain(&self.writes)
+    }
 }
 
 /// A slot that the host fills.
@@ -162,14 +172,13 @@ impl Plan {
             .collect();
         let mut apart = BTreeSet::new();
         for (time, dispatch) in self.dispatches.iter().enumerate() {
-            let written = number(dispatch.write.tensor);
-            let touched = dispatch.reads.iter().filter_map(|read| number(read.tensor)).chain(written);
-            for tensor in touched {
+            let written: Vec<usize> =
+                dispatch.writes.iter().filter_map(|write| number(write.tensor)).collect();
+            for tensor in dispatch.bindings().filter_map(|binding| number(binding.tensor)) {
                 lives[tensor].first = lives[tensor].first.min(time);
                 lives[tensor].last = lives[tensor].last.max(time);
-                if let Some(written) = written.filter(|&written| written != tensor) {
-                    apart.insert((tensor, written));
-                }
+                let others = written.iter().filter(|&&written| written != tensor);
+                apart.extend(others.map(|&written| (tensor, written)));
             }
         }
         let Arenas { slots, sizes } = arena::place(&lives, &apart, max_bytes);

@@ -116,7 +116,7 @@ impl Replay {
                 part(&memory.uniforms, 0, size_of::<super::StepUniform>() as u64),
                 part(&params, offset, size),
             ];
-            for &binding in dispatch.reads.iter().chain([&dispatch.write]) {
+            for &binding in dispatch.bindings() {
                 ranges.push(memory.range(plan, theta, binding)?);
             }
             let label = &plan.kernels[dispatch.kernel].label;
@@ -148,7 +148,7 @@ pub(crate) fn record<'a>(launches: impl IntoIterator<Item = &'a Launch>, pass: &
 
 fn compile(kernels: &Kernels, plan: &Plan) -> Result<Vec<Kernel>> {
     let bindings: Vec<Vec<BindingKind>> =
-        plan.kernels.iter().map(|kernel| binding_kinds(kernel.reads)).collect();
+        plan.kernels.iter().map(|kernel| binding_kinds(kernel.reads, kernel.writes)).collect();
     let sources: Vec<KernelSource> = plan
         .kernels
         .iter()
@@ -159,9 +159,9 @@ fn compile(kernels: &Kernels, plan: &Plan) -> Result<Vec<Kernel>> {
 }
 
 /// Two uniforms, what is read, and what is written.
-pub(crate) fn binding_kinds(reads: usize) -> Vec<BindingKind> {
+pub(crate) fn binding_kinds(reads: usize, writes: usize) -> Vec<BindingKind> {
     let mut kinds = vec![BindingKind::Uniform; 2];
     kinds.extend(vec![BindingKind::ReadStorage; reads]);
-    kinds.push(BindingKind::ReadWriteStorage);
+    kinds.extend(vec![BindingKind::ReadWriteStorage; writes]);
     kinds
 }

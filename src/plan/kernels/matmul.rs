@@ -8,10 +8,12 @@
 
 use std::fmt::Write;
 
-use super::accumulated;
+use super::{FIRST_READ, accumulated};
 use crate::plan::expression::float_type;
 
 mod direct;
+mod pair;
+mod spec;
 mod staged;
 mod tile;
 mod units;
@@ -19,130 +21,14 @@ mod units;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use pair::pair_wgsl;
+use spec::PARAMS;
+pub(crate) use spec::{
+    Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulParams, MatmulSpec, Operand, ProductText,
+};
 pub(crate) use tile::{
     Body, ProductShape, SUBGROUP, Tile, Tiling, Tilings, broadcasts, tiles, tiling_for, tuned,
 };
-
-/// Which axis of an operand has stride one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Layout {
-    /// The summed axis: A stored M×K, B stored N×K (PyTorch's weights).
-    Summed,
-    /// The axis that C keeps: A stored K×M, B stored K×N.
-    Kept,
-}
-
-/// How one operand is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Operand {
-    /// The axis with stride one.
-    pub(crate) layout: Layout,
-    /// Read as vectors of four: the length of the contiguous axis, the leading dimension, the batch stride and
-    /// the offset must all be multiples of four.
-    pub(crate) vec4: bool,
-    /// Stored in 16 bits.
-    pub(crate) half: bool,
-}
-
-impl Operand {
-    fn element(self) -> &'static str {
-        float_type(self.half, self.vec4)
-    }
-
-    /// What the array holds at `place`, in f32.
-    fn value(self, name: char, place: &str) -> String {
-        match self.half {
-            true => format!("{}({name}[{place}])", float_type(false, self.vec4)),
-            false => format!("{name}[{place}]"),
-        }
-    }
-}
-
-/// All that distinguishes one kernel of the family from another, but the epilogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct MatmulSpec {
-    pub(crate) a: Operand,
-    pub(crate) b: Operand,
-    pub(crate) tile: Tile,
-    /// C is an array of vectors of four: n, its leading dimension, batch stride and offset are multiples of four.
-    pub(crate) store_vec4: bool,
-    /// C is stored in 16 bits.
-    pub(crate) store_half: bool,
-    pub(crate) former: Former,
-}
-
-/// What becomes of what C held before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Former {
-    /// It is overwritten.
-    Lost,
-    /// Sums go on from it, in the same order: K split over dispatches gives the bits of one.
-    Continued,
-    /// The same where the step accumulates, else it is overwritten: a batch split over steps is K split over them.
-    ContinuedByStep,
-    /// Where the step accumulates, it is added behind the epilogue, through which it must not go again; else it is
-    /// overwritten.
-    AddedByStep,
-}
-
-/// What happens to a sum before it is stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Epilogue {
-    /// Bindings (from [`FIRST_EPILOGUE_BINDING`] on) and helper functions.
-    pub(crate) declarations: String,
-    /// Statements before the expression.
-    pub(crate) statements: String,
-    /// An expression of type `T` in `value: T`, `row`, `col` and `index: u32`; `T` is `vec4<f32>` where
-    /// [`MatmulSpec::store_vec4`] is set, for the four columns from `col` on, else `f32`. `row` and `col`
-    /// count within the batch entry's whole matrix; `index` is batch·stride + row·ldc + col, without C's
-    /// offset. Empty stores the sum itself.
-    pub(crate) expression: String,
-}
-
-/// The binding of the first extra operand; C takes the binding after the last of them.
-pub(crate) const FIRST_EPILOGUE_BINDING: u32 = 4;
-
-/// The uniform at binding 1. Offsets, strides and leading dimensions count floats.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub(crate) struct MatmulParams {
-    pub(crate) m: u32,
-    pub(crate) n: u32,
-    pub(crate) k: u32,
-    /// k of the last batch entry: parts of a summed axis are batch entries, and the last may be shorter.
-    pub(crate) last_k: u32,
-    pub(crate) batch: u32,
-    pub(crate) lda: u32,
-    pub(crate) ldb: u32,
-    pub(crate) ldc: u32,
-    pub(crate) a_stride: u32,
-    pub(crate) b_stride: u32,
-    pub(crate) c_stride: u32,
-    pub(crate) a_offset: u32,
-    pub(crate) b_offset: u32,
-    /// Added to an element's index in the whole C; wraps, so that it can be negative.
-    pub(crate) c_offset: u32,
-    /// Where the block that is computed begins in the whole C.
-    pub(crate) first_row: u32,
-    pub(crate) first_column: u32,
-    /// Workgroups along m and along n.
-    pub(crate) tiles_m: u32,
-    pub(crate) tiles_n: u32,
-    /// Workgroups along x of a dispatch folded to two dimensions.
-    pub(crate) fold: u32,
-}
-
-const PARAMS: &str = "\
-struct Matmul {
-    m: u32, n: u32, k: u32, last_k: u32, batch: u32,
-    lda: u32, ldb: u32, ldc: u32,
-    a_stride: u32, b_stride: u32, c_stride: u32,
-    a_offset: u32, b_offset: u32, c_offset: u32,
-    first_row: u32, first_column: u32,
-    tiles_m: u32, tiles_n: u32, fold: u32,
-}
-@group(0) @binding(1) var<uniform> p: Matmul;
-";
 
 const COMPONENTS: [char; 4] = ['x', 'y', 'z', 'w'];
 
@@ -186,51 +72,34 @@ impl Operand {
     }
 }
 
-/// The whole WGSL module of one kernel, entry point `main`.
+/// The whole WGSL module of one product, entry point `main`.
 ///
 /// `step` declares what binding 0 holds. Bindings: 0 step, 1 [`MatmulParams`], 2 A, 3 B, then what the
-/// epilogue declares, and C at `output_binding`.
-pub(crate) fn matmul_wgsl(spec: &MatmulSpec, step: &str, epilogue: &Epilogue, output_binding: u32) -> String {
-    let tile = spec.tile;
-    let mut text = String::from(step);
-    declare(&mut text, spec, epilogue, output_binding);
-    if spec.former == Former::AddedByStep {
-        text += &accumulated("c", "T");
-    }
-    match tile.body {
-        Body::Direct | Body::Broadcast => {}
-        Body::Staged => staged::declare(&mut text, tile),
-        Body::Units => units::declare(&mut text, tile),
-    }
+/// epilogue declares, C, and behind it the sums of rows.
+pub(crate) fn matmul_wgsl(product: &ProductText, step: &str) -> String {
+    let tile = product.spec.tile;
+    let mut text = format!("{step}{PARAMS}@group(0) @binding(1) var<uniform> p: Matmul;\n");
+    declare(&mut text, product, FIRST_READ, FIRST_READ + product.reads);
+    declare_memory(&mut text, tile);
     begin(&mut text, tile);
-    begin_sums(&mut text, spec);
-    match tile.body {
-        Body::Direct | Body::Broadcast => direct::sum(&mut text, spec),
-        Body::Staged => staged::sum(&mut text, spec),
-        Body::Units => units::sum(&mut text, spec),
-    }
-    for row in 0..tile.rows {
-        let _ = writeln!(text, "    if row0 + {}u < p.m {{", tile.row_offset(row));
-        for vector in 0..tile.column_vectors {
-            store(&mut text, spec, row, vector);
-        }
-        text += "    }\n";
-    }
+    text += "    let place = group.x + group.y * p.fold;\n";
+    compute(&mut text, &product.spec);
     text += "}\n";
     text
 }
 
-/// The module-level declarations after the step uniform.
-fn declare(text: &mut String, spec: &MatmulSpec, epilogue: &Epilogue, output_binding: u32) {
+/// What one product declares for the module, its operands bound from `first_read` on and its results from `first_write`.
+fn declare(text: &mut String, product: &ProductText, first_read: usize, first_write: usize) {
+    let ProductText { spec, epilogue, .. } = product;
     let [a, b] = spec.operands();
     let expression = if epilogue.expression.is_empty() { "value" } else { &epilogue.expression };
     let _ = write!(
         text,
-        "{PARAMS}alias T = {};
+        "alias T = {};
 alias Stored = {};
-@group(0) @binding(2) var<storage, read> a: array<{}>;
-@group(0) @binding(3) var<storage, read> b: array<{}>;
-@group(0) @binding({output_binding}) var<storage, read_write> c: array<Stored>;
+@group(0) @binding({first_read}) var<storage, read> a: array<{}>;
+@group(0) @binding({}) var<storage, read> b: array<{}>;
+@group(0) @binding({first_write}) var<storage, read_write> c: array<Stored>;
 {}
 fn epilogue(value: T, row: u32, col: u32, index: u32) -> T {{
 {}    return {expression};
@@ -239,24 +108,41 @@ fn epilogue(value: T, row: u32, col: u32, index: u32) -> T {{
         float_type(false, spec.store_vec4),
         float_type(spec.store_half, spec.store_vec4),
         a.element(),
+        first_read + 1,
         b.element(),
         epilogue.declarations,
         epilogue.statements,
     );
+    if spec.former == Former::AddedByStep {
+        *text += &accumulated("accumulated", "c", "T");
+    }
+    if spec.sums_rows {
+        let binding = first_write + 1;
+        let _ =
+            writeln!(text, "@group(0) @binding({binding}) var<storage, read_write> row_sums: array<f32>;");
+        if spec.former != Former::Lost {
+            *text += &accumulated("accumulated_sum", "row_sums", "f32");
+        }
+    }
 }
 
-/// The entry point up to the first row and column of the invocation's tile.
-///
-/// Direct, only whole subgroups return early: a lane past the last column must stay to hand round its row of A. Staged,
-/// only whole workgroups do, whose memory all invocations fill.
+/// Declares the workgroup memory of a tile.
+fn declare_memory(text: &mut String, tile: Tile) {
+    match tile.body {
+        Body::Direct | Body::Broadcast => {}
+        Body::Staged => staged::declare(text, tile),
+        Body::Units => units::declare(text, tile),
+    }
+}
+
+/// The head of the entry point.
 fn begin(text: &mut String, tile: Tile) {
     let [columns, rows] = tile.workgroup;
-    let (lane, outside) = match tile.body {
-        Body::Direct => ("", " || row0 >= p.m"),
-        Body::Broadcast => (",\n    @builtin(subgroup_invocation_id) lane: u32", " || row0 >= p.m"),
-        Body::Staged | Body::Units => (",\n    @builtin(local_invocation_index) lane: u32", ""),
+    let lane = match tile.body {
+        Body::Direct => "",
+        Body::Broadcast => ",\n    @builtin(subgroup_invocation_id) lane: u32",
+        Body::Staged | Body::Units => ",\n    @builtin(local_invocation_index) lane: u32",
     };
-    let [row0, col0] = tile.first_place();
     let _ = write!(
         text,
         "
@@ -265,8 +151,41 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>{lane}
 ) {{
-    let place = group.x + group.y * p.fold;
-    let tiles = p.tiles_m * p.tiles_n;
+"
+    );
+}
+
+/// What workgroup `place` of a product does.
+fn compute(text: &mut String, spec: &MatmulSpec) {
+    locate(text, spec.tile);
+    begin_sums(text, spec);
+    match spec.tile.body {
+        Body::Direct | Body::Broadcast => direct::sum(text, spec),
+        Body::Staged => staged::sum(text, spec),
+        Body::Units => units::sum(text, spec),
+    }
+    for row in 0..spec.tile.rows {
+        let _ = writeln!(text, "    if row0 + {}u < p.m {{", spec.tile.row_offset(row));
+        for vector in 0..spec.tile.column_vectors {
+            store(text, spec, row, vector);
+        }
+        *text += "    }\n";
+    }
+}
+
+/// The first row and column of the invocation's tile.
+///
+/// Direct, only whole subgroups return early: a lane past the last column must stay to hand round its row of A. Staged,
+/// only whole workgroups do, whose memory all invocations fill.
+fn locate(text: &mut String, tile: Tile) {
+    let outside = match tile.body {
+        Body::Direct | Body::Broadcast => " || row0 >= p.m",
+        Body::Staged | Body::Units => "",
+    };
+    let [row0, col0] = tile.first_place();
+    let _ = write!(
+        text,
+        "    let tiles = p.tiles_m * p.tiles_n;
     let entry = place / tiles;
     let first_row = (place % tiles) / p.tiles_n * {}u;
     let first_col = place % p.tiles_n * {}u;
@@ -359,5 +278,18 @@ fn store(text: &mut String, spec: &MatmulSpec, row: u32, vector: u32) {
                 sum{row}_{vector}{part}, p.first_row + row0 + {down}u, p.first_column + col0 + {column}u, index){close};
         }}"
         );
+    }
+}
+
+/// Stores a sum of A's rows, or the four of neighbouring ones, from `row` on and only inside C.
+fn store_row_sums(text: &mut String, spec: &MatmulSpec, sum: &str, row: &str, four: bool) {
+    let parts: &[&str] = if four { &[".x", ".y", ".z", ".w"] } else { &[""] };
+    for (lane, part) in parts.iter().enumerate() {
+        let place = format!("{row} + {lane}u");
+        let value = match spec.former {
+            Former::Lost => format!("{sum}{part}"),
+            _ => format!("accumulated_sum({place}, {sum}{part})"),
+        };
+        let _ = writeln!(text, "        if {place} < p.m {{ row_sums[{place}] = {value}; }}");
     }
 }

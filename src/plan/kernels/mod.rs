@@ -43,14 +43,14 @@ fn prologue(width: Width, fields: &[&str]) -> String {
 fn output(binding: usize, ty: &str, accumulate: bool) -> String {
     let declaration =
         format!("@group(0) @binding({binding}) var<storage, read_write> result: array<{ty}>;\n");
-    if accumulate { declaration + &accumulated("result", ty) } else { declaration }
+    if accumulate { declaration + &accumulated("accumulated", "result", ty) } else { declaration }
 }
 
-/// A function that adds to a value what `buffer` holds at its place, where the step says so. Nothing is read where
-/// not: memory that no step has written may hold NaN.
-fn accumulated(buffer: &str, ty: &str) -> String {
+/// The function `name` that adds to a value what `buffer` holds at its place, where the step says so. Nothing is read
+/// where not: memory that no step has written may hold NaN.
+fn accumulated(name: &str, buffer: &str, ty: &str) -> String {
     format!(
-        "fn accumulated(place: u32, value: {ty}) -> {ty} {{\n    \
+        "fn {name}(place: u32, value: {ty}) -> {ty} {{\n    \
              if (step.accumulate != 0u) {{ return {buffer}[place] + value; }}\n    \
              return value;\n}}\n"
     )

@@ -4,6 +4,7 @@ mod accumulation;
 mod by_rows;
 pub(super) mod fusion;
 mod half;
+mod joined;
 mod limits;
 mod operations;
 mod planning;

@@ -71,18 +71,25 @@ pub(super) fn sound(plan: &Plan, profile: &Profile) -> Result<(), String> {
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; plan.tensors.len()];
     for (time, dispatch) in plan.dispatches.iter().enumerate() {
         let label = &plan.kernels[dispatch.kernel].label;
-        let (target, ..) = place(plan, dispatch.write);
+        let targets: Vec<_> = dispatch.writes.iter().map(|&write| place(plan, write)).collect();
+        for (number, &(target, first, end)) in targets.iter().enumerate() {
+            let overlaps = |other: &(_, u64, u64)| other.0 == target && other.1 < end && first < other.2;
+            if targets[..number].iter().any(overlaps) {
+                return Err(format!("{label} writes {first}..{end} of {target:?} twice"));
+            }
+        }
         for &read in &dispatch.reads {
             let tensor = &plan.tensors[read.tensor];
-            if place(plan, read).0 == target {
-                return Err(format!("{label} reads and writes {target:?}"));
+            let (source, ..) = place(plan, read);
+            if targets.iter().any(|(target, ..)| *target == source) {
+                return Err(format!("{label} reads and writes {source:?}"));
             }
             if tensor.home == Home::Arena && !written[read.tensor] {
                 return Err(format!("{label} reads {} before it is written", tensor.label));
             }
         }
-        written[dispatch.write.tensor] = true;
-        for &binding in dispatch.reads.iter().chain([&dispatch.write]) {
+        dispatch.writes.iter().for_each(|write| written[write.tensor] = true);
+        for &binding in dispatch.bindings() {
             let (buffer, first, end) = place(plan, binding);
             if end > size(&needs, plan, buffer) || end - first > profile.max_binding_size || first % 256 != 0
             {
@@ -91,8 +98,9 @@ pub(super) fn sound(plan: &Plan, profile: &Profile) -> Result<(), String> {
             let life = lives[binding.tensor].get_or_insert((time, time));
             life.1 = time;
         }
-        if dispatch.reads.len() + 1 > profile.max_storage_buffers as usize {
-            return Err(format!("{label} binds {} buffers", dispatch.reads.len() + 1));
+        let bound = dispatch.bindings().count();
+        if bound > profile.max_storage_buffers as usize {
+            return Err(format!("{label} binds {bound} buffers"));
         }
         let memory = plan.kernels[dispatch.kernel].workgroup_memory;
         if memory > profile.max_workgroup_memory {

@@ -13,7 +13,7 @@ use super::planning::{fail, for_random_programs};
 use super::samples::Sample;
 use crate::gpu::{AdapterClass, Profile};
 use crate::plan::kernels::matmul::{
-    Body, Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulSpec, Operand, Tile, matmul_wgsl, tiles,
+    Body, Epilogue, Former, Layout, MatmulSpec, Operand, ProductText, Tile, matmul_wgsl, pair_wgsl, tiles,
 };
 use crate::plan::kernels::with_extensions;
 use crate::plan::{Blueprint, Gradients, Plan, Precision};
@@ -189,42 +189,79 @@ fn the_ceiling_of_matrix_units_is_valid_for_vulkan() {
     translate_units(&crate::measure::matrices_wgsl(100)).unwrap();
 }
 
+/// The text of every product by a tile, but for the epilogue.
+fn specs(tile: Tile) -> Vec<MatmulSpec> {
+    let operands = [Layout::Summed, Layout::Kept]
+        .map(|layout| [false, true].map(|vec4| Operand { layout, vec4, half: tile.on_units() }))
+        .concat();
+    let mut specs = Vec::new();
+    for (a, b) in operands.iter().flat_map(|a| operands.iter().map(move |b| (*a, *b))) {
+        for (former, store_vec4) in FORMER.into_iter().flat_map(|f| [(f, false), (f, true)]) {
+            let spec = MatmulSpec { a, b, tile, store_vec4, store_half: false, former, sums_rows: false };
+            specs.push(spec);
+            if a.layout == Layout::Kept && !tile.on_units() {
+                specs.push(MatmulSpec { sums_rows: true, ..spec });
+            }
+        }
+    }
+    specs
+}
+
+/// Without an epilogue, and with one that reads a tensor.
+fn epilogues() -> [Epilogue; 2] {
+    let bias = Epilogue {
+        declarations: "@group(0) @binding(4) var<storage, read> b4: array<f32>;\n".to_owned(),
+        statements: "    let v0 = value + T(b4[col]);\n".to_owned(),
+        expression: "max(v0, T(f32(row + index)))".to_owned(),
+    };
+    [Epilogue::default(), bias]
+}
+
+const STEP: &str = include_str!("../../../shaders/step.wgsl");
+
+fn check_matmul(wgsl: String, tile: Tile) {
+    let wgsl = with_extensions(wgsl);
+    let verdict = match tile.on_units() {
+        true => translate_units(&wgsl),
+        false => translate(&wgsl, tile.body == Body::Broadcast),
+    };
+    assert!(verdict.is_ok(), "{tile:?}: {verdict:?}\n{wgsl}");
+}
+
 #[test]
 fn every_matmul_is_valid_for_vulkan_metal_and_dx12() {
-    let step = include_str!("../../../shaders/step.wgsl");
-    let epilogues = [
-        Epilogue::default(),
-        Epilogue {
-            declarations: "@group(0) @binding(4) var<storage, read> b4: array<f32>;\n".to_owned(),
-            statements: "    let v0 = value + T(b4[col]);\n".to_owned(),
-            expression: "max(v0, T(f32(row + index)))".to_owned(),
-        },
-    ];
-    let operands = [Layout::Summed, Layout::Kept]
-        .map(|layout| [false, true].map(|vec4| Operand { layout, vec4, half: false }))
-        .concat();
     let mut count = 0;
     let [.., (_, eight)] = profiles();
     let units = Profile { matrix_units: true, ..Profile::desktop() };
     for tile in tiles(&eight).chain(tiles(&units).filter(Tile::on_units)) {
-        let halved = |operand: &Operand| Operand { half: tile.on_units(), ..*operand };
-        let operands: Vec<Operand> = operands.iter().map(halved).collect();
-        for (a, b) in operands.iter().flat_map(|a| operands.iter().map(move |b| (*a, *b))) {
-            for (former, store_vec4) in FORMER.into_iter().flat_map(|f| [(f, false), (f, true)]) {
-                for (extra, epilogue) in epilogues.iter().enumerate() {
-                    let spec = MatmulSpec { a, b, tile, store_vec4, store_half: false, former };
-                    let wgsl = matmul_wgsl(&spec, step, epilogue, FIRST_EPILOGUE_BINDING + extra as u32);
-                    let wgsl = with_extensions(wgsl);
-                    let verdict = match tile.on_units() {
-                        true => translate_units(&wgsl),
-                        false => translate(&wgsl, tile.body == Body::Broadcast),
-                    };
-                    assert!(verdict.is_ok(), "{spec:?}: {verdict:?}\n{wgsl}");
-                    count += 1;
-                }
+        for spec in specs(tile) {
+            for (extra, epilogue) in epilogues().into_iter().enumerate() {
+                check_matmul(matmul_wgsl(&ProductText { spec, epilogue, reads: 2 + extra }, STEP), tile);
+                count += 1;
             }
         }
     }
-    // Four tiles that are staged, three that broadcast, two for matrix units, three others.
-    assert_eq!(count, (4 + 3 + 2 + 3) * 16 * 2 * FORMER.len() * 2);
+    // Four tiles that are staged, three that broadcast, two for matrix units, three others. Half of the layouts have sums
+    // of rows, but not on matrix units.
+    let layouts = (4 + 3 + 3) * (16 + 8) + 2 * 16;
+    assert_eq!(count, layouts * 2 * FORMER.len() * 2);
+}
+
+/// Every product with the one before it in the list, each once as the first and once as the second.
+#[test]
+fn two_matmuls_in_one_kernel_are_valid_for_vulkan_metal_and_dx12() {
+    let [.., (_, eight)] = profiles();
+    for tile in tiles(&eight) {
+        let texts: Vec<ProductText> = specs(tile)
+            .into_iter()
+            .flat_map(|spec| epilogues().map(|epilogue| (spec, epilogue)))
+            .map(|(spec, epilogue)| {
+                let reads = if epilogue == Epilogue::default() { 2 } else { 3 };
+                ProductText { spec, epilogue, reads }
+            })
+            .collect();
+        for pair in texts.windows(2) {
+            check_matmul(pair_wgsl([&pair[1], &pair[0]], STEP), tile);
+        }
+    }
 }

@@ -3,8 +3,9 @@
 
 use std::fmt::Write;
 
-use super::tile::{Body, SUBGROUP, Tile};
-use super::{COMPONENTS, Layout, MatmulSpec, Operand, multiply_add};
+use super::tile::{Body, SUBGROUP};
+use super::{COMPONENTS, Layout, MatmulSpec, Operand, multiply_add, store_row_sums};
+use crate::plan::expression::float_type;
 
 /// One operand as the generated text names it. A line is what one index of the kept axis is read along, or
 /// four adjacent ones where vectors lie along that axis.
@@ -27,20 +28,35 @@ pub(super) fn sum(text: &mut String, spec: &MatmulSpec) {
     let b = Reader { name: 'b', operand: b, items: 4 * tile.column_vectors, broadcast: false };
     a.declare_lines(text, "row0", "p.m");
     b.declare_lines(text, "col0", "p.n");
+    if spec.sums_rows {
+        a.begin_totals(text);
+    }
     *text += "    var k = 0u;\n    for (; k < (k_end & ~3u); k += 4u) {\n";
-    multiply(text, tile, &a, &b, 4);
+    multiply(text, spec, &a, &b, 4);
     *text += "    }\n";
     if !a.spans_four() && !b.spans_four() {
         *text += "    for (; k < k_end; k++) {\n";
-        multiply(text, tile, &a, &b, 1);
+        multiply(text, spec, &a, &b, 1);
         *text += "    }\n";
+    }
+    if spec.sums_rows {
+        a.store_totals(text, spec);
     }
 }
 
-fn multiply(text: &mut String, tile: Tile, a: &Reader, b: &Reader, steps: u32) {
+fn multiply(text: &mut String, spec: &MatmulSpec, a: &Reader, b: &Reader, steps: u32) {
     a.read(text, steps);
+    if spec.sums_rows {
+        a.add_up(text, steps);
+    }
     b.read(text, steps);
-    multiply_add(text, tile, steps, |row, step| a.scalar(row, step), |vector, step| b.vector(vector, step));
+    multiply_add(
+        text,
+        spec.tile,
+        steps,
+        |row, step| a.scalar(row, step),
+        |vector, step| b.vector(vector, step),
+    );
 }
 
 impl Reader {
@@ -67,12 +83,47 @@ impl Reader {
     fn declare_lines(&self, text: &mut String, first: &str, limit: &str) {
         let (name, operand) = (self.name, self.operand);
         operand.declare_start(text, name);
-        let (lane, stride) = if self.broadcast { (" + lane", SUBGROUP) } else { ("", 1) };
-        let first = if self.grouped() { format!("({first} >> 2u)") } else { first.to_owned() };
         for line in 0..self.lines() {
-            let place = operand.line(name, &format!("{first}{lane} + {}u", stride * line), limit);
+            let place = operand.line(name, &self.index(first, line), limit);
             let _ = writeln!(text, "    let {name}_line{line} = {place};");
         }
+    }
+
+    /// The index of the kept axis that a line stands for, or the number of its four.
+    fn index(&self, first: &str, line: u32) -> String {
+        let (lane, stride) = if self.broadcast { (" + lane", SUBGROUP) } else { ("", 1) };
+        let first = if self.grouped() { format!("({first} >> 2u)") } else { first.to_owned() };
+        format!("{first}{lane} + {}u", stride * line)
+    }
+
+    /// Starts the sums over k of each line.
+    fn begin_totals(&self, text: &mut String) {
+        let ty = float_type(false, self.grouped());
+        for line in 0..self.lines() {
+            let _ = writeln!(text, "    var total{line} = {ty}();");
+        }
+    }
+
+    /// Adds what was read for `steps` positions to the sums of the lines, in the workgroups of C's first columns.
+    fn add_up(&self, text: &mut String, steps: u32) {
+        *text += "        if first_col == 0u {\n";
+        for (step, line) in (0..steps).flat_map(|step| (0..self.lines()).map(move |line| (step, line))) {
+            let _ = writeln!(text, "            total{line} += {}{line}_{step};", self.name);
+        }
+        *text += "        }\n";
+    }
+
+    /// Stores the sums of the lines: a lane its own, where lanes hand round what they read, else the first invocation of
+    /// each row of C.
+    fn store_totals(&self, text: &mut String, spec: &MatmulSpec) {
+        let first = if self.broadcast { "first_col" } else { "col0" };
+        let _ = writeln!(text, "    if {first} == 0u {{");
+        for line in 0..self.lines() {
+            let index = self.index("row0", line);
+            let row = if self.grouped() { format!("4u * ({index})") } else { index };
+            store_row_sums(text, spec, &format!("total{line}"), &row, self.grouped());
+        }
+        *text += "    }\n";
     }
 
     /// Reads what the next `steps` positions of the summed axis take, from the position `k` on.

@@ -21,7 +21,7 @@
 use std::fmt::Write;
 
 use super::tile::{Body, DEPTH, Tile};
-use super::{COMPONENTS, Layout, MatmulSpec, Operand, multiply_add};
+use super::{COMPONENTS, Layout, MatmulSpec, Operand, multiply_add, store_row_sums};
 
 /// By how much the vectors of a row are exchanged for every four rows before it.
 const TURN: u32 = 2;
@@ -53,16 +53,27 @@ pub(super) fn declare(text: &mut String, tile: Tile) {
 
 /// The loop over the slices.
 pub(super) fn sum(text: &mut String, spec: &MatmulSpec) {
-    let tile = spec.tile;
+    let totals = if spec.sums_rows { spec.tile.rows / 4 } else { 0 };
+    for group in 0..totals {
+        let _ = writeln!(text, "    var total{group} = vec4<f32>();");
+    }
     through_memory(text, spec, |text, slices| {
         let _ = writeln!(
             text,
             "        for (var four = 0u; four < {}u; four++) {{\n            let turned = {TURN}u * four;",
             DEPTH / 4
         );
-        multiply(text, tile, slices);
+        multiply(text, spec, slices);
         *text += "        }\n";
     });
+    if spec.sums_rows {
+        *text += "    if col0 == 0u {\n";
+        for group in 0..totals {
+            let row = format!("row0 + {}u", 4 * group);
+            store_row_sums(text, spec, &format!("total{group}"), &row, true);
+        }
+        *text += "    }\n";
+    }
 }
 
 /// A loop that brings slice after slice to workgroup memory, the next one to registers meanwhile, and has `multiply` write
@@ -113,7 +124,8 @@ fn slices(spec: &MatmulSpec) -> [Slice; 2] {
 }
 
 /// Four positions of the slice.
-fn multiply(text: &mut String, tile: Tile, [a, b]: &[Slice; 2]) {
+fn multiply(text: &mut String, spec: &MatmulSpec, [a, b]: &[Slice; 2]) {
+    let tile = spec.tile;
     let vectors = tile.rows / 4;
     for step in 0..4 {
         for group in 0..vectors {
@@ -122,6 +134,13 @@ fn multiply(text: &mut String, tile: Tile, [a, b]: &[Slice; 2]) {
         for vector in 0..tile.column_vectors {
             b.read(text, vector, step, &format!("local.x + {}u", vector * tile.workgroup[0]));
         }
+    }
+    if spec.sums_rows {
+        *text += "            if first_col == 0u {\n";
+        for (step, group) in (0..4).flat_map(|step| (0..vectors).map(move |group| (step, group))) {
+            let _ = writeln!(text, "                total{group} += a{group}_{step};");
+        }
+        *text += "            }\n";
     }
     let of_a = |row: u32, step: u32| format!("a{}_{step}.{}", row / 4, COMPONENTS[row as usize % 4]);
     multiply_add(text, tile, 4, of_a, |vector, step| format!("b{vector}_{step}"));

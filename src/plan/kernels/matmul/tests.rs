@@ -12,8 +12,8 @@ const STEP: &str = "struct Step { accumulate: u32 }\n@group(0) @binding(0) var<u
 fn parse(tile: Tile) -> naga::Module {
     let operand = Operand { layout: Layout::Summed, vec4: false, half: false };
     let (a, b, former) = (operand, operand, Former::Lost);
-    let spec = MatmulSpec { a, b, tile, store_vec4: false, store_half: false, former };
-    let text = matmul_wgsl(&spec, STEP, &Epilogue::default(), 4);
+    let spec = MatmulSpec { a, b, tile, store_vec4: false, store_half: false, former, sums_rows: false };
+    let text = matmul_wgsl(&ProductText { spec, epilogue: Epilogue::default(), reads: 2 }, STEP);
     naga::front::wgsl::parse_str(&text)
         .unwrap_or_else(|error| panic!("{tile:?}: {}", error.emit_to_string(&text)))
 }
