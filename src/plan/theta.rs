@@ -45,6 +45,11 @@ impl ThetaLayout {
         Ok(layout)
     }
 
+    /// Numbers of all parameters, without padding.
+    pub fn elements(&self) -> usize {
+        self.pieces.iter().flatten().map(|piece| piece.elements).sum()
+    }
+
     /// Floats that a piece of `elements` takes.
     pub fn padded(elements: usize) -> usize {
         elements.next_multiple_of(ALIGNMENT)
