@@ -10,7 +10,7 @@ fn main() {
     ];
     for (f, r, start) in problems {
         println!("{f}");
-        for name in scalar.iter().chain(&["gauss-newton", "gauss-newton-cg"]) {
+        for name in scalar.iter().chain(&["gauss-newton", "gauss-newton-cg", "levenberg", "lm", "dogleg"]) {
             let mut m = Method::new(name.split(' ').next().unwrap()).unwrap();
             if name.contains("hz") { m = m.with("form", "hager-zhang").unwrap(); }
             let o = if m.of_residuals() { Objective::parse_residuals(r, start) } else { Objective::parse(f, start) }.unwrap();

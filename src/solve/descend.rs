@@ -251,6 +251,10 @@ impl<'a> Descent<'a> {
     /// One step; an ending where there is none.
     fn step(&mut self) -> Result<Option<Ending>> {
         self.record_direction()?;
+        if self.direction.trust().is_some() {
+            return Ok((!self.search_by_trust()?).then_some(Ending::Stalled));
+        }
+        self.space.dot(START_SLOPE, ONE, &self.former_gradient, &self.along)?;
         if self.search()? {
             return Ok(None);
         }
@@ -267,24 +271,26 @@ impl<'a> Descent<'a> {
     }
 
     fn record_direction(&mut self) -> Result<()> {
-        let last = self.remembers.then_some(&self.last);
-        let mut here = Here {
+        self.begin_line();
+        let (mut here, direction) = self.direct();
+        direction.record(&mut here)
+    }
+
+    /// What a direction finds around it, and the direction.
+    fn direct(&mut self) -> (Here<'_>, &mut dyn Direction) {
+        let here = Here {
             space: &mut self.space,
             problem: &mut *self.problem,
             gradient: &self.former_gradient,
             direction: &self.along,
             gradient_squared: self.here.gradient_squared,
-            last,
+            last: self.remembers.then_some(&self.last),
         };
-        here.space.copy(&self.former_gradient, here.problem.gradient());
-        self.direction.record(&mut here)?;
-        self.begin_line();
-        self.space.dot(START_SLOPE, ONE, &self.former_gradient, &self.along)
+        (here, &mut *self.direction)
     }
 
     fn record_steepest(&mut self) -> Result<()> {
         self.space.scale_add(&self.along, ZERO, &self.former_gradient, MINUS_ONE, ONE)?;
-        self.begin_line();
         self.space.dot(START_SLOPE, ONE, &self.former_gradient, &self.along)
     }
 
@@ -320,12 +326,42 @@ impl<'a> Descent<'a> {
                 Ok(true)
             }
             _ => {
-                let (theta, gradient) = (self.problem.theta().clone(), self.problem.gradient().clone());
-                self.space.copy(&theta, &self.origin);
-                self.space.copy(&gradient, &self.former_gradient);
+                self.go_back();
                 Ok(false)
             }
         }
+    }
+
+    /// Tries steps of a model that is trusted less and less, until one is taken; false where none is.
+    fn search_by_trust(&mut self) -> Result<bool> {
+        let noise = self.options.noise * self.here.value.abs();
+        for _ in 0..self.options.limits.evaluations {
+            let (mut here, direction) = self.direct();
+            let Some(model) = direction.trust() else { break };
+            let foretold = model.step(&mut here)?;
+            self.space.dot(START_SLOPE, ONE, &self.former_gradient, &self.along)?;
+            let (alpha, slope, trial) = self.tried(1.0)?;
+            let trial = trial.unwrap_or_default();
+            // Where both drown in rounding, the model is right.
+            let ratio = (self.here.value - trial.value + noise) / (foretold + noise);
+            let taken = self.direction.trust().is_some_and(|model| model.judge(ratio));
+            if trial.is_finite() && trial.step_squared == 0.0 {
+                break;
+            }
+            if taken && trial.is_finite() {
+                self.accept(alpha, slope, trial);
+                return Ok(true);
+            }
+        }
+        self.go_back();
+        Ok(false)
+    }
+
+    /// Puts θ and gradient back to where the line begins.
+    fn go_back(&mut self) {
+        let (theta, gradient) = (self.problem.theta().clone(), self.problem.gradient().clone());
+        self.space.copy(&theta, &self.origin);
+        self.space.copy(&gradient, &self.former_gradient);
     }
 
     /// The step size that is tried first, the slope at the start, and the trial where it was made already.

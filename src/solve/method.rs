@@ -3,13 +3,16 @@
 use std::fmt;
 
 use super::descend::{DescentOptions, OF_DIRECTIONS, Search};
-use super::direction::{Bfgs, Conjugate, ConjugateForm, DenseNewton, Direction, Lbfgs, NewtonCg, Steepest};
+use super::direction::{
+    Bfgs, Conjugate, ConjugateForm, Damped, Damping, DenseNewton, Direction, Dogleg, Lbfgs, NewtonCg, Scaling,
+    Steepest,
+};
 use super::ending::Tolerances;
 use super::line_search::Limits;
 use super::problem::Curvature;
 use super::space::Slot;
 use crate::error::did_you_mean;
-use crate::optim::hyper::{Hyper, HyperKind, HyperRange, HyperValue, NON_NEGATIVE, Values, number};
+use crate::optim::hyper::{Hyper, HyperKind, HyperRange, HyperValue, NON_NEGATIVE, POSITIVE, Values, number};
 use crate::{Error, Result};
 
 /// Most pairs of L-BFGS: what the block of scalars has room for.
@@ -31,6 +34,14 @@ const C2: Hyper = number("c2", 0.9, SHARE, "c₂ of the strong curvature conditi
 /// As [`C2`], for directions whose lengths say nothing and whose searches must be more exact.
 const C2_EXACT: Hyper = number("c2", 0.1, SHARE, "c₂ of the strong curvature condition");
 const MOST_INNER: Hyper = number("inner", 250.0, COUNT, "inner iterations of a step at most");
+
+const UPDATE: Hyper = Hyper {
+    name: "update",
+    kind: HyperKind::Word(&["nielsen", "classical"]),
+    doc: "how λ follows: smoothly, or by tenths and tenfold",
+};
+const LAMBDA: Hyper = number("lambda", 1e-3, POSITIVE, "λ at the start, as a share of the diagonal of JᵀJ");
+const RADIUS: Hyper = number("radius", 1.0, POSITIVE, "radius Δ at the start");
 
 const fn search(words: &'static [&'static str]) -> Hyper {
     Hyper { name: "search", kind: HyperKind::Word(words), doc: "how far: strong Wolfe, Armijo, or always lr" }
@@ -126,7 +137,33 @@ pub const METHODS: &[MethodRule] = &[
         of_residuals: true,
         direction: |values| inner(Curvature::GaussNewton, values),
     },
+    MethodRule {
+        name: "levenberg",
+        doc: "Gauss-Newton damped by λI (Levenberg 1944)",
+        hyper: &[LAMBDA, UPDATE],
+        of_residuals: true,
+        direction: |values| damped(Scaling::Identity, values),
+    },
+    MethodRule {
+        name: "lm",
+        doc: "Levenberg-Marquardt: Gauss-Newton damped by λ diag JᵀJ (Marquardt 1963)",
+        hyper: &[LAMBDA, UPDATE],
+        of_residuals: true,
+        direction: |values| damped(Scaling::Diagonal, values),
+    },
+    MethodRule {
+        name: "dogleg",
+        doc: "Gauss-Newton within a radius, bent towards steepest descent (Powell 1970)",
+        hyper: &[RADIUS],
+        of_residuals: true,
+        direction: |values| Box::new(Dogleg::new(values.number("radius"))),
+    },
 ];
+
+fn damped(scaling: Scaling, values: &Values) -> Box<dyn Direction> {
+    let damping = if values.is("update", "classical") { Damping::Classical } else { Damping::Nielsen };
+    Box::new(Damped::new(scaling, damping, values.number("lambda")))
+}
 
 fn inner(curvature: Curvature, values: &Values) -> Box<dyn Direction> {
     Box::new(NewtonCg::new(curvature, values.number("inner") as usize, OF_DIRECTIONS))
@@ -171,9 +208,10 @@ impl Method {
     /// [`Error::Setting`] where the method has no such hyper-parameter or the value is out of its range.
     pub fn with(mut self, name: &str, value: impl Into<HyperValue>) -> Result<Self> {
         self.values.set(self.rule.name, name, value.into())?;
-        let [c1, c2] = ["c1", "c2"].map(|name| self.values.number(name));
-        if c1 >= c2 {
-            return Err(Error::setting("c2", format!("must be above c1, and {c2:?} is not above {c1:?}")));
+        let Limits { decrease, curvature, .. } = self.limits();
+        if decrease >= curvature {
+            let message = format!("must be above c1, and {curvature:?} is not above {decrease:?}");
+            return Err(Error::setting("c2", message));
         }
         Ok(self)
     }
@@ -199,9 +237,22 @@ impl Method {
             Some(HyperValue::Word(word)) if word == "backtracking" => Search::Backtracking,
             _ => Search::Wolfe,
         };
-        let [decrease, curvature, rate] = ["c1", "c2", "lr"].map(|name| self.values.number(name));
-        let limits = Limits { decrease, curvature, ..Limits::default() };
-        DescentOptions { search, limits, noise, rate, steps, tolerances }
+        let rate = self.number("lr").unwrap_or(1.0);
+        DescentOptions { search, limits: self.limits(), noise, rate, steps, tolerances }
+    }
+
+    fn limits(&self) -> Limits {
+        let Limits { decrease, curvature, .. } = Limits::default();
+        let (decrease, curvature) = (self.number("c1").unwrap_or(decrease), self.number("c2").unwrap_or(curvature));
+        Limits { decrease, curvature, ..Limits::default() }
+    }
+
+    /// A hyper-parameter, where the method has it.
+    fn number(&self, name: &str) -> Option<f64> {
+        match self.values.get(name) {
+            Some(HyperValue::Number(number)) => Some(*number),
+            _ => None,
+        }
     }
 }
 

@@ -30,11 +30,6 @@ struct Pair {
 }
 
 impl Lbfgs {
-    /// Slots that `history` pairs take.
-    pub const fn slots(history: usize) -> usize {
-        2 * history + 2
-    }
-
     /// With the slots from `first` on.
     pub fn new(history: usize, first: usize) -> Self {
         Lbfgs { history, first, pairs: Vec::new() }

@@ -1,13 +1,17 @@
 //! Directions: where a method goes from a point, before a search says how far.
 
 mod conjugate;
+mod damped;
 mod dense;
+mod dogleg;
 mod lbfgs;
 mod newton_cg;
 mod steepest;
 
 pub(crate) use conjugate::{Conjugate, ConjugateForm};
+pub(crate) use damped::{Damped, Damping, Scaling};
 pub(crate) use dense::{Bfgs, DenseNewton};
+pub(crate) use dogleg::Dogleg;
 pub(crate) use lbfgs::Lbfgs;
 pub(crate) use newton_cg::NewtonCg;
 pub(crate) use steepest::Steepest;
@@ -67,6 +71,24 @@ pub(crate) trait Direction {
     fn products(&self) -> u64 {
         0
     }
+
+    /// The directions that choose how far to go too: their record is a model, and a step is made of it.
+    fn trust(&mut self) -> Option<&mut dyn TrustModel> {
+        None
+    }
+}
+
+/// A model of the objective that is trusted only so far.
+pub(crate) trait TrustModel {
+    /// Writes the step that the model would make as far as it is trusted, and says by how much it should lower the
+    /// objective.
+    ///
+    /// # Errors
+    /// What the device fails with.
+    fn step(&mut self, here: &mut Here) -> Result<f64>;
+
+    /// Trusts more or less for `ratio` of what the step brought to what was foretold, and says whether the step is taken.
+    fn judge(&mut self, ratio: f64) -> bool;
 }
 
 /// The step that a search tries first.

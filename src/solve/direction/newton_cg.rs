@@ -21,7 +21,7 @@ pub(crate) struct NewtonCg {
     pub curvature: Curvature,
     /// Inner iterations of a step at most.
     pub most: usize,
-    /// The first of [`NewtonCg::SLOTS`].
+    /// The first of eight slots.
     pub first: usize,
     work: Option<Work>,
     products: u64,
@@ -50,9 +50,6 @@ struct Scalars {
 }
 
 impl NewtonCg {
-    /// Slots that it takes.
-    pub const SLOTS: usize = 8;
-
     pub fn new(curvature: Curvature, most: usize, first: usize) -> Self {
         NewtonCg { curvature, most, first, work: None, products: 0 }
     }
