@@ -73,18 +73,20 @@ pub fn minimize_by(gpu: &Gpu, objective: &Objective, options: &MethodOptions) ->
     let how = options.method.options(options.steps, options.tolerances, NOISE);
     let mut descent = Descent::new(space, &mut flat, direction.as_mut(), how)?;
     let mut trace = Vec::new();
-    let mut at = 0;
-    let ending = loop {
+    let (mut at, mut ending) = (0, None);
+    while ending.is_none() {
         if options.trace > 0 {
             trace.push((at, descent.theta()?));
         }
         at = if options.trace > 0 { at + options.trace } else { u64::MAX };
-        if let Some(ending) = descent.advance(at)? {
-            break ending;
-        }
-    };
+        ending = descent.advance(at)?;
+    }
+    let ending = ending.unwrap_or(Ending::MaxSteps);
     let theta = descent.theta()?;
     let descended = descent.descended(ending);
+    if options.trace > 0 && descended.steps == at {
+        trace.push((at, theta.clone()));
+    }
     let point = |(step, theta): (u64, Vec<f64>)| TracePoint { step, loss: objective.evaluate(&theta), theta };
     let minimum = Minimum {
         status: status(ending),

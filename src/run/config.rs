@@ -9,8 +9,10 @@ use super::settings::{NAME, Settings};
 use crate::data::{DataSpec, Schema, Split, TestSpec, load_as};
 use crate::graph::{Dim, Graph};
 use crate::nn::{Loss, Mode, ModelSpec};
-use crate::optim::{HyperValue, Optimizer, Schedule};
+use crate::optim::{HyperValue, Optimizer, Schedule, UPDATE_RULES};
 use crate::plan::Precision;
+use crate::error::did_you_mean;
+use crate::solve::{METHODS, Method};
 use crate::train::{BatchSize, Choice, Length, LineSearch, TrainOptions};
 use crate::{AdapterChoice, Error, GpuOptions, MemoryLimit, Result};
 
@@ -264,11 +266,35 @@ pub(crate) fn optimizer(table: Option<&Table>) -> Result<Optimizer> {
         if key == RATE && value.as_str().is_some_and(LineSearch::is_meant) {
             return Err(Error::setting(RATE, "only a single training has a line search; give a number here"));
         }
-        let value: HyperValue = value.clone().try_into().map_err(|_| {
-            Error::setting(key, format!("must be a number, true, false or a word, not {value}"))
-        })?;
-        optimizer?.with(key, value)
+        optimizer?.with(key, hyper_value(key, value)?)
     })
+}
+
+/// The method of `solve` that a table names, with its hyper-parameters; none where it names another rule, or none.
+///
+/// # Errors
+/// [`Error::Setting`] for a hyper-parameter that it does not have, or that is out of its range; for a name that neither a
+/// method nor an update rule has.
+pub(crate) fn method(table: Option<&Table>) -> Result<Option<Method>> {
+    let Some((table, name)) = table.and_then(|table| Some((table, table.get(NAME)?.as_str()?))) else {
+        return Ok(None);
+    };
+    if !METHODS.iter().any(|rule| rule.name == name) {
+        let rules = UPDATE_RULES.iter().map(|rule| rule.name);
+        let known: Vec<&str> = rules.chain(METHODS.iter().map(|rule| rule.name)).collect();
+        let found = known.contains(&name);
+        return if found { Ok(None) } else { Err(Error::setting("method", did_you_mean(name, &known))) };
+    }
+    let hyper = table.iter().filter(|(key, _)| *key != NAME);
+    let method = hyper.fold(Method::new(name), |method, (key, value)| method?.with(key, hyper_value(key, value)?));
+    method.map(Some)
+}
+
+fn hyper_value(key: &str, value: &Value) -> Result<HyperValue> {
+    value
+        .clone()
+        .try_into()
+        .map_err(|_| Error::setting(key, format!("must be a number, true, false or a word, not {value}")))
 }
 
 fn absolute(source: DataSpec) -> Result<DataSpec> {

@@ -48,10 +48,11 @@ impl Symmetric {
 
     /// x with (A + E)·x = b, where the diagonal E ≥ 0 is zero for a matrix that is safely positive definite, and else as
     /// small as keeps the factors bounded: the modified Cholesky factorisation of Gill, Murray and Wright (1981, section
-    /// 4.4.2.2), L·D·Lᵀ without interchanges.
-    pub fn solve_modified(&self, b: &[f64]) -> Vec<f64> {
+    /// 4.4.2.2), L·D·Lᵀ without interchanges. Elements are known to `roundoff` of the largest; what that leaves of a pivot
+    /// is no curvature to divide by.
+    pub fn solve_modified(&self, b: &[f64], roundoff: f64) -> Vec<f64> {
         let n = self.order;
-        let (lower, d) = self.modified_cholesky();
+        let (lower, d) = self.modified_cholesky(roundoff);
         let mut x = b.to_vec();
         for row in 0..n {
             x[row] -= dot(&lower[row * n..row * n + row], &x[..row]);
@@ -66,13 +67,13 @@ impl Symmetric {
     }
 
     /// L, whose diagonal of ones is left out, and D.
-    fn modified_cholesky(&self) -> (Vec<f64>, Vec<f64>) {
+    fn modified_cholesky(&self, roundoff: f64) -> (Vec<f64>, Vec<f64>) {
         let n = self.order;
         let largest = |of: &mut dyn Iterator<Item = f64>| of.fold(0.0, |most: f64, x| most.max(x.abs()));
         let on = largest(&mut self.diagonal().into_iter());
         let off = (0..n).fold(0.0, |most: f64, row| most.max(largest(&mut self.row(row)[..row].iter().copied())));
         let bound = on.max(off / ((n * n) as f64 - 1.0).max(1.0).sqrt()).max(f64::EPSILON);
-        let least = f64::EPSILON * (on + off).max(1.0);
+        let known = roundoff * on.max(off).max(f64::MIN_POSITIVE);
         let mut lower = vec![0.0; n * n];
         let mut d = vec![0.0; n];
         // `c[row]` of the column at hand: L·D there.
@@ -80,10 +81,11 @@ impl Symmetric {
         for column in 0..n {
             for row in column..n {
                 let (of_row, of_column) = (&lower[row * n..row * n + column], &lower[column * n..column * n + column]);
-                let known: f64 = of_row.iter().zip(of_column).zip(&d).map(|((a, b), d)| a * b * d).sum();
-                c[row] = self.row(row)[column] - known;
+                let done: f64 = of_row.iter().zip(of_column).zip(&d).map(|((a, b), d)| a * b * d).sum();
+                c[row] = self.row(row)[column] - done;
             }
             let most = largest(&mut c[column + 1..].iter().copied());
+            let least = if c[column] > known { known } else { known / roundoff.sqrt() };
             d[column] = c[column].abs().max(most * most / bound).max(least);
             for row in column + 1..n {
                 lower[row * n + column] = c[row] / d[column];

@@ -109,6 +109,11 @@ impl Space {
         element_bytes(self.double)
     }
 
+    /// The largest relative error of one rounding.
+    pub fn roundoff(&self) -> f64 {
+        if self.double { f64::EPSILON / 2.0 } else { f64::from(f32::EPSILON) / 2.0 }
+    }
+
     /// The kernels of this device.
     pub fn kernels(&self) -> &Kernels {
         &self.kernels

@@ -20,7 +20,7 @@ impl Direction for DenseNewton {
         self.products += matrix.order as u64;
         let gradient = here.space.read_vector(here.gradient, &layout)?;
         let descent: Vec<f64> = gradient.iter().map(|g| -g).collect();
-        here.space.write_vector(here.direction, &layout, &matrix.solve_modified(&descent))
+        here.space.write_vector(here.direction, &layout, &matrix.solve_modified(&descent, here.space.roundoff()))
     }
 
     fn products(&self) -> u64 {
