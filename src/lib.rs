@@ -71,7 +71,7 @@ pub use optim::{
 };
 pub use plan::memory::ByteCounts;
 pub use plan::{MemoryMap, PlacedTensor, Precision};
-pub use race::{Lap, Racer, TrainingRace, race_training};
+pub use race::{Gait, Lap, Racer, TrainingRace, race_training};
 #[cfg(feature = "cli")]
 pub use run::RunConfig;
 pub use run::{

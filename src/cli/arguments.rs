@@ -119,7 +119,7 @@ pub(super) struct PlanArguments {
 const RACE_HELP: &str = "\
 Examples:
   downhill race
-  downhill race \"(1-x)^2+100*(y-x^2)^2\" --start \"x=-1.2; y=1\" --method \"adam lr=0.05\" --method \"adan lr=0.05\" --gif race.gif
+  downhill race \"(1-x)^2+100*(y-x^2)^2\" --start \"x=-1.2; y=1\" --method \"adam lr=0.05\" --method \"adan lr=0.05\" --method lbfgs --gif race.gif
   downhill race --data digits --model mlp:64 --epochs 20 --methods \"sgd lr=0.5, momentum lr=0.05, adam lr=0.005\"";
 
 #[derive(Args)]
@@ -137,8 +137,9 @@ pub(super) struct RaceArguments {
     /// Where every racer starts: `x=-1.2; y=1`
     #[arg(long, value_name = "NAME=VALUE; …", allow_hyphen_values = true)]
     pub start: Option<String>,
-    /// A racer, as often as there are: a rule and hyper-parameters of its own, as in `adam lr=0.1 beta1=0.8`; several may
-    /// stand together, with commas [default: the classical rules]
+    /// A racer, as often as there are: a rule and hyper-parameters of its own, as in `adam lr=0.1 beta1=0.8`, or on an
+    /// expression a method that searches its steps, such as `lbfgs`; several may stand together, with commas [default: the
+    /// classical rules]
     #[arg(long = "method", visible_alias = "methods", value_name = "RULE …", value_delimiter = ',')]
     pub methods: Vec<String>,
     /// Tell the first step at which a racer's loss was no higher

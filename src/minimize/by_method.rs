@@ -61,6 +61,7 @@ pub struct Solved {
 /// Divergence is a [`Status`].
 pub fn minimize_by(gpu: &Gpu, objective: &Objective, options: &MethodOptions) -> Result<Solved> {
     let began = Instant::now();
+    options.tolerances.check()?;
     if options.method.of_residuals() && objective.residuals.is_none() {
         let message = format!(
             "{} works on residuals, whose squares are summed: give a vector, as in \"[10*(y-x^2), 1-x]\", and no sum",

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::{Error, Result};
+
 /// Why a method stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -51,6 +53,20 @@ pub(crate) struct Progress {
 }
 
 impl Tolerances {
+    /// # Errors
+    /// [`Error::Setting`] for what is no number from 0 on.
+    pub(crate) fn check(&self) -> Result<()> {
+        let all =
+            [("tolerance", self.gradient), ("step-tolerance", self.step), ("value-tolerance", self.value)];
+        let wrong = |tolerance: f64| !(tolerance >= 0.0 && tolerance.is_finite());
+        match all.into_iter().find_map(|(name, given)| Some((name, given.filter(|given| wrong(*given))?))) {
+            None => Ok(()),
+            Some((name, given)) => {
+                Err(Error::setting(name, format!("must be a number from 0 on, not {given}")))
+            }
+        }
+    }
+
     /// The first test that holds. Without a tolerance for it, a gradient of zero still ends everything.
     pub(crate) fn holds(&self, progress: &Progress) -> Option<Test> {
         let within = |tolerance: Option<f64>, size: f64, scale: f64| {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
 use super::descend::{DescentOptions, OF_DIRECTIONS, Search};
 use super::direction::{
     Bfgs, Conjugate, ConjugateForm, Damped, Damping, DenseNewton, Direction, Dogleg, Lbfgs, NewtonCg, Scaling,
@@ -253,6 +255,16 @@ impl Method {
             Some(HyperValue::Number(number)) => Some(*number),
             _ => None,
         }
+    }
+}
+
+impl Serialize for Method {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let hyper = self.values.iter();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("name", self.name())?;
+        hyper.into_iter().try_for_each(|(hyper, value)| map.serialize_entry(hyper.name, value))?;
+        map.end()
     }
 }
 

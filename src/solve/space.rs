@@ -135,7 +135,9 @@ impl Space {
     pub fn write(&mut self, slots: &[(Slot, f64)]) {
         self.submit();
         for &(slot, value) in slots {
-            let bytes = self.bytes(&[value, 0.0]);
+            // What the precision leaves of the value, and the rest.
+            let head = if self.double { value } else { f64::from(value as f32) };
+            let bytes = self.bytes(&[head, value - head]);
             self.gpu.queue().write_buffer(self.scalars.raw(), slot.0 as u64 * SLOT_BYTES, &bytes);
         }
     }
@@ -357,5 +359,5 @@ fn element_bytes(double: bool) -> u64 {
 }
 
 fn in_precision(double: bool, wgsl: String) -> String {
-    wgsl
+    if double { crate::gpu::in_double(&wgsl) } else { wgsl }
 }
