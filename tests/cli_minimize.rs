@@ -222,10 +222,16 @@ fn a_method_searches_its_own_steps_and_tells_what_they_cost() {
 
 #[test]
 fn what_a_method_cannot_do_is_told_in_a_line() {
-    let rows: [(&[&str], &str); 8] = [
-        (&["--method", "lm"], "lm works on residuals, whose squares are summed: give a vector"),
+    let ended = run(here(), &["minimize", "x^2", "--start", "x=1", "--method", "lm"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let what = "error: expression, column 1: the value is a scalar, and this method sums the squares of residuals itself";
+    assert!(ended.stderr.starts_with(what), "{}", ended.stderr);
+    let rows: [(&[&str], &str); 7] = [
         (&["--method", "lbfgsx"], "did you mean `lbfgs`?"),
-        (&["--method", "lbfgs", "--hyper", "history=0"], "history: must be a whole number from 1 to 80, not `0.0`"),
+        (
+            &["--method", "lbfgs", "--hyper", "history=0"],
+            "history: must be a whole number from 1 to 80, not `0.0`",
+        ),
         (&["--method", "lbfgs", "--hyper", "c1=0.95"], "c2: must be above c1"),
         (&["--method", "lbfgs", "--schedule", "cosine"], "--schedule: has no meaning for lbfgs"),
         (&["--method", "newton", "--ema", "0.9"], "--ema: has no meaning for newton"),

@@ -1,8 +1,6 @@
 //! Every method on every problem with a known minimum that it can take, and what their outcomes mean.
 
-use downhill::{
-    Gpu, GpuOptions, METHODS, Method, MethodOptions, Objective, Status, Tolerances, minimize_by,
-};
+use downhill::{Gpu, GpuOptions, METHODS, Method, MethodOptions, Objective, Status, Tolerances, minimize_by};
 
 /// A problem as a scalar, as residuals whose squares sum to it (where there are some), its start, and the values of its
 /// minima.

@@ -29,7 +29,9 @@ pub(super) fn minimize(arguments: &MinimizeArguments, global: &Global, output: &
     for (name, given) in [("step", arguments.step_tolerance), ("value", arguments.value_tolerance)] {
         if given.is_some() {
             let flag = format!("--{name}-tolerance");
-            return Err(Error::setting(&flag, "is for methods that search their steps; use --tolerance").into());
+            return Err(
+                Error::setting(&flag, "is for methods that search their steps; use --tolerance").into()
+            );
         }
     }
     let gpu_options = global.gpu_options()?;

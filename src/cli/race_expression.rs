@@ -91,7 +91,9 @@ fn way(racer: &Racer, settings: &Settings, steps: u64, trace: u64) -> Result<Way
             let message = format!("`{}` works on residuals, and a race is on a scalar", method.name());
             return Err(Error::setting("--method", message));
         }
-        Gait::Method(method) => Way::Method(MethodOptions { steps, trace, ..MethodOptions::new(method.clone()) }),
+        Gait::Method(method) => {
+            Way::Method(MethodOptions { steps, trace, ..MethodOptions::new(method.clone()) })
+        }
     })
 }
 
@@ -179,7 +181,8 @@ fn lines(racers: &[Racer], minima: &[Minimum], arguments: &RaceArguments) -> Vec
             status(minimum.status).to_owned(),
         ]
     };
-    let head = ["method", "loss", "steps to target", "seconds", "state bytes/parameter", "evaluations", "status"];
+    let head =
+        ["method", "loss", "steps to target", "seconds", "state bytes/parameter", "evaluations", "status"];
     table_with_targets(arguments, &head, &racers.iter().zip(minima).map(row).collect::<Vec<_>>(), 2)
 }
 

@@ -77,9 +77,14 @@ impl Builder {
         self.node(value).map_err(|message| Fault::new(at, message))
     }
 
-    /// Reads definitions and the vector that they lead to, or a scalar: the sum of its squares, and itself.
+    /// Reads definitions and the vector that they lead to: the sum of its squares, and itself.
     pub fn sum_of_squares(&mut self, text: &str) -> Result<(Var, Var), Fault> {
         let (value, at) = self.value(text)?;
+        if self.length(&value).is_none() {
+            let message = "the value is a scalar, and this method sums the squares of residuals itself: give them as a vector, \
+                           as in `[1-x, 10*(y-x^2)]`";
+            return Err(Fault::new(at, message));
+        }
         let residuals = self.node(value).map_err(|message| Fault::new(at, message))?;
         let axes: Vec<usize> = (0..self.graph.shape(residuals).rank()).collect();
         let squares = self.graph.mul(residuals, residuals);

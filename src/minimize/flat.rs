@@ -96,8 +96,7 @@ impl Problem for Flat<'_> {
             let program = product_program(self.objective, curvature)?;
             let plan = Plan::new(&program, space.gpu.profile(), 1)?;
             let own = space.vector()?;
-            self.products
-                .push((curvature, Compiled::new(space, self.objective, plan, &self.theta, &own)?));
+            self.products.push((curvature, Compiled::new(space, self.objective, plan, &self.theta, &own)?));
         }
         let known = self.products.iter().find(|(known, _)| *known == curvature);
         let Some((_, compiled)) = known else { return Ok(()) };

@@ -40,11 +40,11 @@ impl Objective {
         Self::read(expression, start, |builder| Ok((builder.scalar(expression)?, None)))
     }
 
-    /// The same for the sum of the squares of a vector of residuals, such as `[10*(y-x^2), 1-x]`, or of one, which is what
-    /// Gauss-Newton and its relatives work on.
+    /// The same for the sum of the squares of a vector of residuals, such as `[10*(y-x^2), 1-x]`, which is what Gauss-Newton
+    /// and its relatives work on.
     ///
     /// # Errors
-    /// As [`Objective::parse`], but for the value, which may be a vector.
+    /// As [`Objective::parse`], but for the value, which is a vector.
     pub fn parse_residuals(expression: &str, start: &str) -> Result<Self> {
         Self::read(expression, start, |builder| {
             let (squares, residuals) = builder.sum_of_squares(expression)?;

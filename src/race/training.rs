@@ -68,7 +68,8 @@ pub fn race_training(
     let optimizer = match &racer.gait {
         Gait::Rule(optimizer) => optimizer.clone(),
         Gait::Method(method) => {
-            let message = format!("`{}` searches its steps, which is for races on expressions", method.name());
+            let message =
+                format!("`{}` searches its steps, which is for races on expressions", method.name());
             return Err(Error::setting("--method", message));
         }
     };

@@ -7,11 +7,11 @@ use toml::{Table, Value};
 use super::modifiers::{modifiers, written};
 use super::settings::{NAME, Settings};
 use crate::data::{DataSpec, Schema, Split, TestSpec, load_as};
+use crate::error::did_you_mean;
 use crate::graph::{Dim, Graph};
 use crate::nn::{Loss, Mode, ModelSpec};
 use crate::optim::{HyperValue, Optimizer, Schedule, UPDATE_RULES};
 use crate::plan::Precision;
-use crate::error::did_you_mean;
 use crate::solve::{METHODS, Method};
 use crate::train::{BatchSize, Choice, Length, LineSearch, TrainOptions};
 use crate::{AdapterChoice, Error, GpuOptions, MemoryLimit, Result};
@@ -286,7 +286,8 @@ pub(crate) fn method(table: Option<&Table>) -> Result<Option<Method>> {
         return if found { Ok(None) } else { Err(Error::setting("method", did_you_mean(name, &known))) };
     }
     let hyper = table.iter().filter(|(key, _)| *key != NAME);
-    let method = hyper.fold(Method::new(name), |method, (key, value)| method?.with(key, hyper_value(key, value)?));
+    let method =
+        hyper.fold(Method::new(name), |method, (key, value)| method?.with(key, hyper_value(key, value)?));
     method.map(Some)
 }
 

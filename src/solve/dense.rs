@@ -71,7 +71,8 @@ impl Symmetric {
         let n = self.order;
         let largest = |of: &mut dyn Iterator<Item = f64>| of.fold(0.0, |most: f64, x| most.max(x.abs()));
         let on = largest(&mut self.diagonal().into_iter());
-        let off = (0..n).fold(0.0, |most: f64, row| most.max(largest(&mut self.row(row)[..row].iter().copied())));
+        let off =
+            (0..n).fold(0.0, |most: f64, row| most.max(largest(&mut self.row(row)[..row].iter().copied())));
         let bound = on.max(off / ((n * n) as f64 - 1.0).max(1.0).sqrt()).max(f64::EPSILON);
         let known = roundoff * on.max(off).max(f64::MIN_POSITIVE);
         let mut lower = vec![0.0; n * n];
@@ -80,7 +81,8 @@ impl Symmetric {
         let mut c = vec![0.0; n];
         for column in 0..n {
             for row in column..n {
-                let (of_row, of_column) = (&lower[row * n..row * n + column], &lower[column * n..column * n + column]);
+                let (of_row, of_column) =
+                    (&lower[row * n..row * n + column], &lower[column * n..column * n + column]);
                 let done: f64 = of_row.iter().zip(of_column).zip(&d).map(|((a, b), d)| a * b * d).sum();
                 c[row] = self.row(row)[column] - done;
             }
@@ -103,7 +105,11 @@ pub(crate) fn dot(x: &[f64], y: &[f64]) -> f64 {
 /// The whole matrix of a curvature at θ, column by column, by products with unit vectors; the host reads once.
 ///
 /// Errors: [`Error::Setting`] above [`MOST_DENSE`] unknowns; as [`Problem::product`].
-pub(crate) fn matrix(problem: &mut dyn Problem, space: &mut Space, curvature: Curvature) -> Result<Symmetric> {
+pub(crate) fn matrix(
+    problem: &mut dyn Problem,
+    space: &mut Space,
+    curvature: Curvature,
+) -> Result<Symmetric> {
     let layout = problem.layout().clone();
     let order = check_dense(layout.elements())?;
     let (unit, product) = (space.vector()?, space.vector()?);

@@ -96,8 +96,16 @@ impl Trial {
 
 impl From<[f64; 8]> for Trial {
     fn from(read: [f64; 8]) -> Self {
-        let [value, slope, gradient_squared, step_change, change_squared, change_gradient, step_squared, theta_squared] =
-            read;
+        let [
+            value,
+            slope,
+            gradient_squared,
+            step_change,
+            change_squared,
+            change_gradient,
+            step_squared,
+            theta_squared,
+        ] = read;
         Trial {
             value,
             slope,
@@ -235,8 +243,9 @@ impl<'a> Descent<'a> {
     }
 
     fn progress(&self, before: Option<f64>) -> Progress {
-        let step = before
-            .map(|before| (self.here.step_squared.sqrt(), self.here.theta_squared.sqrt(), before - self.here.value));
+        let step = before.map(|before| {
+            (self.here.step_squared.sqrt(), self.here.theta_squared.sqrt(), before - self.here.value)
+        });
         Progress { gradient_norm: self.here.gradient_squared.sqrt(), step, value: self.here.value }
     }
 

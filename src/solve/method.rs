@@ -6,8 +6,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::descend::{DescentOptions, OF_DIRECTIONS, Search};
 use super::direction::{
-    Bfgs, Conjugate, ConjugateForm, Damped, Damping, DenseNewton, Direction, Dogleg, Lbfgs, NewtonCg, Scaling,
-    Steepest,
+    Bfgs, Conjugate, ConjugateForm, Damped, Damping, DenseNewton, Direction, Dogleg, Lbfgs, NewtonCg,
+    Scaling, Steepest,
 };
 use super::ending::Tolerances;
 use super::line_search::Limits;
@@ -245,7 +245,8 @@ impl Method {
 
     fn limits(&self) -> Limits {
         let Limits { decrease, curvature, .. } = Limits::default();
-        let (decrease, curvature) = (self.number("c1").unwrap_or(decrease), self.number("c2").unwrap_or(curvature));
+        let (decrease, curvature) =
+            (self.number("c1").unwrap_or(decrease), self.number("c2").unwrap_or(curvature));
         Limits { decrease, curvature, ..Limits::default() }
     }
 

@@ -6,8 +6,8 @@
 //! coefficients follow from dot products needs no word from the host.
 
 use crate::gpu::{BindingKind, Buffer, BufferUse, Kernel, KernelSource, Kernels};
-use crate::plan::{Piece, ThetaLayout};
 use crate::plan::replay::part;
+use crate::plan::{Piece, ThetaLayout};
 use crate::{Gpu, Result};
 
 const SCALE_ADD: &str = include_str!("../../shaders/solve/scale_add.wgsl");
@@ -126,8 +126,9 @@ impl Space {
 
     /// A vector of zeros.
     pub fn vector(&self) -> Result<Vector> {
-        let shard =
-            |&elements| self.gpu.buffer("vectors", elements as u64 * self.element_bytes(), BufferUse::Storage);
+        let shard = |&elements| {
+            self.gpu.buffer("vectors", elements as u64 * self.element_bytes(), BufferUse::Storage)
+        };
         Ok(Vector(self.shards.iter().map(shard).collect::<Result<_>>()?))
     }
 
@@ -188,7 +189,13 @@ impl Space {
         }
         let (bytes, scalars) = (self.element_bytes(), self.scalars.raw().clone());
         let to = vector.0[shard].raw();
-        self.encoder().copy_buffer_to_buffer(&scalars, ONE.0 as u64 * SLOT_BYTES, to, bytes * place as u64, bytes);
+        self.encoder().copy_buffer_to_buffer(
+            &scalars,
+            ONE.0 as u64 * SLOT_BYTES,
+            to,
+            bytes * place as u64,
+            bytes,
+        );
     }
 
     /// y = x.
@@ -312,7 +319,8 @@ impl Space {
     pub fn pass(&mut self) -> &mut wgpu::ComputePass<'static> {
         let Recording { encoder, pass } = &mut self.recording;
         pass.get_or_insert_with(|| {
-            let encoder = encoder.get_or_insert_with(|| self.gpu.device().create_command_encoder(&Default::default()));
+            let encoder =
+                encoder.get_or_insert_with(|| self.gpu.device().create_command_encoder(&Default::default()));
             encoder.begin_compute_pass(&Default::default()).forget_lifetime()
         })
     }

@@ -152,7 +152,12 @@ pub fn lbfgs() -> Vec<Case> {
 fn files() -> Vec<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = [here.join("tests/optimizers/golden.json"), here.join("../shared/golden/open.json")];
-    files.into_iter().enumerate().filter(|(index, path)| *index == 0 || path.exists()).map(|(_, path)| path).collect()
+    files
+        .into_iter()
+        .enumerate()
+        .filter(|(index, path)| *index == 0 || path.exists())
+        .map(|(_, path)| path)
+        .collect()
 }
 
 fn read(path: &Path) -> Golden {

@@ -33,7 +33,8 @@ impl Conjugate {
                 let beta = (last.change_gradient
                     - 2.0 * last.direction_gradient * last.change_squared / across)
                     / across;
-                let length = last.direction_squared.sqrt() * last.former_gradient_squared.sqrt().min(LEAST_GRADIENT);
+                let length =
+                    last.direction_squared.sqrt() * last.former_gradient_squared.sqrt().min(LEAST_GRADIENT);
                 beta.max(-1.0 / length)
             }
         };

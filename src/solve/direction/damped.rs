@@ -67,7 +67,8 @@ impl Direction for Damped {
         let largest = diagonal.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
         let scale = match (self.scaling, self.model.take()) {
             (Scaling::Diagonal, before) => {
-                let floor = before.map_or_else(|| vec![LEAST_SCALE * largest; matrix.order], |model| model.scale);
+                let floor =
+                    before.map_or_else(|| vec![LEAST_SCALE * largest; matrix.order], |model| model.scale);
                 diagonal.iter().zip(floor).map(|(now, before)| now.max(before)).collect()
             }
             (Scaling::Identity, Some(before)) => before.scale,

@@ -20,7 +20,11 @@ impl Direction for DenseNewton {
         self.products += matrix.order as u64;
         let gradient = here.space.read_vector(here.gradient, &layout)?;
         let descent: Vec<f64> = gradient.iter().map(|g| -g).collect();
-        here.space.write_vector(here.direction, &layout, &matrix.solve_modified(&descent, here.space.roundoff()))
+        here.space.write_vector(
+            here.direction,
+            &layout,
+            &matrix.solve_modified(&descent, here.space.roundoff()),
+        )
     }
 
     fn products(&self) -> u64 {
@@ -54,7 +58,8 @@ impl Bfgs {
         let factor = (1.0 + dot(y, &hy) / across) / across;
         for (row, elements) in inverse.elements.chunks_exact_mut(s.len()).enumerate() {
             for (column, element) in elements.iter_mut().enumerate() {
-                *element += factor * s[row] * s[column] - (hy[row] * s[column] + s[row] * hy[column]) / across;
+                *element +=
+                    factor * s[row] * s[column] - (hy[row] * s[column] + s[row] * hy[column]) / across;
             }
         }
     }
