@@ -316,6 +316,9 @@ pub(super) struct MinimizeArguments {
     /// The change of the value in a step, as a share of 1 + the value, at which such a method is done [default: none]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub value_tolerance: Option<f64>,
+    /// What such a method computes in: f32, or f64 where the adapter has it
+    #[arg(long, value_name = "f32|f64", default_value = "f32")]
+    pub precision: String,
 }
 
 /// `--lr` of the commands that search for none.

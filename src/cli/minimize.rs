@@ -9,8 +9,8 @@ use super::train::list;
 use crate::run::{Settings, method, modifiers, optimizer};
 use crate::schedule_help;
 use crate::{
-    Error, Method, MethodOptions, MinimizeOptions, Minimum, Objective, Optimizer, Result, Status, Tolerances,
-    minimize as run, minimize_by,
+    Error, Method, MethodOptions, MinimizeOptions, Minimum, Objective, Optimizer, Precision, Result, Status,
+    Tolerances, minimize as run, minimize_by,
 };
 
 /// Numbers of a vector that people are shown.
@@ -34,6 +34,13 @@ pub(super) fn minimize(arguments: &MinimizeArguments, global: &Global, output: &
             );
         }
     }
+    if precision(arguments)? == Precision::F64 {
+        return Err(Error::setting(
+            "--precision",
+            "update rules work in f32; f64 is for methods that search",
+        )
+        .into());
+    }
     let gpu_options = global.gpu_options()?;
     let objective = Objective::parse(&arguments.expression, &arguments.start)?;
     let settings = Settings {
@@ -53,17 +60,23 @@ pub(super) fn minimize(arguments: &MinimizeArguments, global: &Global, output: &
     let gpu = global.open(gpu_options)?;
     output.explain(&format!("{} on {}", options.optimizer, gpu.adapter_info().name));
     let minimum = run(&gpu, &objective, &options)?;
-    tell_trace(&objective, &minimum, output)?;
-    conclude(&objective, &minimum, json!({}), output)
+    tell_trace(&objective, &minimum, Precision::F32, output)?;
+    conclude(&objective, &minimum, Precision::F32, json!({}), output)
 }
 
-fn tell_trace(objective: &Objective, minimum: &Minimum, output: &Output) -> Ended {
+fn tell_trace(objective: &Objective, minimum: &Minimum, precision: Precision, output: &Output) -> Ended {
     for point in &minimum.trace {
         output.event("step", point)?;
-        let unknowns = unknowns(objective, &point.theta).join(", ");
+        let unknowns = unknowns(objective, &point.theta, precision).join(", ");
         output.result(&format!("step {}: loss {} at {unknowns}", point.step, shown(point.loss)))?;
     }
     Ok(())
+}
+
+/// What a method computes in.
+fn precision(arguments: &MinimizeArguments) -> Result<Precision> {
+    let known = [Precision::F32, Precision::F64];
+    Precision::parse(&arguments.precision, &known).map_err(|message| Error::setting("--precision", message))
 }
 
 fn by_method(method: Method, arguments: &MinimizeArguments, global: &Global, output: &Output) -> Ended {
@@ -79,6 +92,7 @@ fn by_method(method: Method, arguments: &MinimizeArguments, global: &Global, out
         let message = format!("has no meaning for {}, which searches its own steps", method.name());
         return Err(Error::setting(flag, message).into());
     }
+    let precision = precision(arguments)?;
     let read = if method.of_residuals() { Objective::parse_residuals } else { Objective::parse };
     let objective = read(&arguments.expression, &arguments.start)?;
     let options = MethodOptions {
@@ -89,18 +103,19 @@ fn by_method(method: Method, arguments: &MinimizeArguments, global: &Global, out
             step: arguments.step_tolerance,
             value: arguments.value_tolerance,
         },
+        precision,
         ..MethodOptions::new(method)
     };
     let gpu = global.open(global.gpu_options()?)?;
     output.explain(&format!("{} on {}", options.method, gpu.adapter_info().name));
     let solved = minimize_by(&gpu, &objective, &options)?;
-    tell_trace(&objective, &solved.minimum, output)?;
+    tell_trace(&objective, &solved.minimum, precision, output)?;
     output.explain(&format!(
         "{} evaluations, {} products with second derivatives, {} readbacks",
         solved.minimum.evaluations, solved.products, solved.readbacks
     ));
     let more = json!({ "by": solved.test, "products": solved.products, "readbacks": solved.readbacks });
-    conclude(&objective, &solved.minimum, more, output)
+    conclude(&objective, &solved.minimum, precision, more, output)
 }
 
 /// `optimizer` with the schedule and the modifiers of `settings`.
@@ -113,7 +128,13 @@ pub(super) fn options(optimizer: Optimizer, settings: &Settings) -> Result<Minim
 }
 
 /// Tells where it led, and in JSON the fields of `more` too.
-fn conclude(objective: &Objective, minimum: &Minimum, more: Value, output: &Output) -> Ended {
+fn conclude(
+    objective: &Objective,
+    minimum: &Minimum,
+    precision: Precision,
+    more: Value,
+    output: &Output,
+) -> Ended {
     let mut done = json!({
         "status": minimum.status,
         "steps": minimum.steps,
@@ -131,7 +152,7 @@ fn conclude(objective: &Objective, minimum: &Minimum, more: Value, output: &Outp
     let how = match minimum.status {
         Status::Converged => "converged after",
         Status::MaxSteps => "stopped after",
-        Status::Stalled => "stalled, changing nothing any more, within",
+        Status::Stalled => "stalled, getting nowhere any more, within",
         Status::Diverged if steps == 0 => {
             let what = match (minimum.loss.is_finite(), minimum.gradient_norm.is_finite()) {
                 (false, _) => format!("the loss is {loss} at the start"),
@@ -148,16 +169,17 @@ fn conclude(objective: &Objective, minimum: &Minimum, more: Value, output: &Outp
     };
     let norm = shown(minimum.gradient_norm);
     output.result(&format!("{how} {steps} steps: loss {loss}, gradient norm {norm}"))?;
-    unknowns(objective, &minimum.theta).iter().try_for_each(|line| output.result(line))
+    unknowns(objective, &minimum.theta, precision).iter().try_for_each(|line| output.result(line))
 }
 
 /// Each unknown as `name = value`.
-fn unknowns(objective: &Objective, theta: &[f64]) -> Vec<String> {
+fn unknowns(objective: &Objective, theta: &[f64], precision: Precision) -> Vec<String> {
+    let digits = |x: f64| if precision == Precision::F64 { format!("{x:?}") } else { shown(x) };
     let mut rest = theta;
     let line = |(name, length): (&str, usize)| {
         let (own, others) = rest.split_at(length);
         rest = others;
-        let mut numbers: Vec<String> = own.iter().take(SHOWN).map(|&x| shown(x)).collect();
+        let mut numbers: Vec<String> = own.iter().take(SHOWN).map(|&x| digits(x)).collect();
         match length {
             1 => format!("{name} = {}", numbers.concat()),
             _ => {

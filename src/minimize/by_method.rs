@@ -5,10 +5,10 @@ use std::time::Instant;
 use super::flat::Flat;
 use super::{Minimum, Objective, Status, TracePoint, norm};
 use crate::solve::{Descent, Ending, Method, Test, Tolerances};
-use crate::{Error, Gpu, Result};
+use crate::{Error, Gpu, Precision, Result};
 
-/// What a value is known to: a few roundings of it.
-const NOISE: f64 = 4.0 * f32::EPSILON as f64;
+/// Roundings that a value is known to.
+const NOISE: f64 = 8.0;
 
 /// How an expression is minimised by a method.
 #[derive(Clone, PartialEq, Debug)]
@@ -21,12 +21,20 @@ pub struct MethodOptions {
     pub trace: u64,
     /// When it is done before that.
     pub tolerances: Tolerances,
+    /// [`Precision::F32`], or [`Precision::F64`] where the adapter has it.
+    pub precision: Precision,
 }
 
 impl MethodOptions {
-    /// At most 1,000 steps, without trace and tolerances.
+    /// At most 1,000 steps, without trace and tolerances, in f32.
     pub fn new(method: Method) -> Self {
-        MethodOptions { method, steps: 1000, trace: 0, tolerances: Tolerances::default() }
+        MethodOptions {
+            method,
+            steps: 1000,
+            trace: 0,
+            tolerances: Tolerances::default(),
+            precision: Precision::F32,
+        }
     }
 }
 
@@ -57,7 +65,7 @@ pub struct Solved {
 ///
 /// # Errors
 /// [`Error::Setting`] for a method that needs residuals where the objective has none, and for more unknowns than one
-/// with a whole matrix takes; [`Error::DoesNotFit`], [`Error::OutOfMemory`] and [`Error::Device`] as the device has it.
+/// with a whole matrix takes, and for f64 where the adapter has none; [`Error::DoesNotFit`], [`Error::OutOfMemory`] and [`Error::Device`] as the device has it.
 /// Divergence is a [`Status`].
 pub fn minimize_by(gpu: &Gpu, objective: &Objective, options: &MethodOptions) -> Result<Solved> {
     let began = Instant::now();
@@ -69,9 +77,12 @@ pub fn minimize_by(gpu: &Gpu, objective: &Objective, options: &MethodOptions) ->
         );
         return Err(Error::setting("method", message));
     }
-    let (mut flat, space) = Flat::new(gpu, objective)?;
+    if options.precision == Precision::F16 {
+        return Err(Error::setting("precision", "a method works in f32 or f64, not in f16"));
+    }
+    let (mut flat, space) = Flat::new(gpu, objective, options.precision)?;
     let mut direction = options.method.direction();
-    let how = options.method.options(options.steps, options.tolerances, NOISE);
+    let how = options.method.options(options.steps, options.tolerances, NOISE * space.roundoff());
     let mut descent = Descent::new(space, &mut flat, direction.as_mut(), how)?;
     let mut trace = Vec::new();
     let (mut at, mut ending) = (0, None);

@@ -7,13 +7,14 @@ use crate::gpu::Buffer;
 use crate::graph::{Graph, Var};
 use crate::plan::memory::{Needs, result_offsets};
 use crate::plan::replay::{Memory, Replay};
-use crate::plan::{Destination, Plan, Program, StepUniform, ThetaLayout};
+use crate::plan::{Blueprint, Destination, Gradients, Plan, Precision, Program, StepUniform, ThetaLayout};
 use crate::solve::{Curvature, Problem, Slot, Space, Vector};
 use crate::{Error, Gpu, Result};
 
 /// An expression on a device.
 pub(super) struct Flat<'a> {
     objective: &'a Objective,
+    precision: Precision,
     layout: ThetaLayout,
     theta: Vector,
     gradient: Vector,
@@ -30,14 +31,15 @@ struct Compiled {
 
 impl<'a> Flat<'a> {
     /// The expression, and the vectors beside it, with θ at its start.
-    pub fn new(gpu: &Gpu, objective: &'a Objective) -> Result<(Self, Space)> {
-        let program = evaluation(objective);
-        let plan = Plan::new(&program, gpu.profile(), 1)?;
+    ///
+    /// Errors: as [`Blueprint::new`] and [`Blueprint::plan`]; what the device fails with.
+    pub fn new(gpu: &Gpu, objective: &'a Objective, precision: Precision) -> Result<(Self, Space)> {
+        let plan = plan(&evaluation(objective), gpu, precision)?;
         let layout = plan.theta.clone();
-        let mut space = Space::new(gpu, &layout.shards, false)?;
+        let mut space = Space::new(gpu, &layout.shards, precision)?;
         let (theta, gradient) = (space.vector()?, space.vector()?);
         let evaluation = Compiled::new(&space, objective, plan, &theta, &gradient)?;
-        let flat = Flat { objective, layout, theta, gradient, evaluation, products: Vec::new() };
+        let flat = Flat { objective, precision, layout, theta, gradient, evaluation, products: Vec::new() };
         space.write_vector(&flat.theta, &flat.layout, objective.start())?;
         Ok((flat, space))
     }
@@ -59,7 +61,7 @@ impl Compiled {
             Replay::new(gpu, space.kernels(), &plan, &memory, &theta.0.iter().collect::<Vec<&Buffer>>())?;
         gpu.keep_pipelines();
         let step = StepUniform::new(0, 0, 1, 1.0);
-        gpu.write_buffer(memory.uniforms.raw(), 0, bytemuck::bytes_of(&step))?;
+        gpu.write_buffer(memory.uniforms.raw(), 0, &step.bytes(plan.precision))?;
         for (name, buffer) in &memory.inputs {
             if let Some(table) = objective.tables.get(name) {
                 gpu.write_buffer(buffer.raw(), 0, &space.bytes(table))?;
@@ -94,7 +96,7 @@ impl Problem for Flat<'_> {
     ) -> Result<()> {
         if !self.products.iter().any(|(known, _)| *known == curvature) {
             let program = product_program(self.objective, curvature)?;
-            let plan = Plan::new(&program, space.gpu.profile(), 1)?;
+            let plan = plan(&program, &space.gpu, self.precision)?;
             let own = space.vector()?;
             self.products.push((curvature, Compiled::new(space, self.objective, plan, &self.theta, &own)?));
         }
@@ -123,6 +125,10 @@ impl Problem for Flat<'_> {
 /// The name of the input that holds the part of a direction that belongs to an unknown.
 fn direction(unknown: usize) -> String {
     format!("direction of unknown {unknown}")
+}
+
+fn plan(program: &Program, gpu: &Gpu, precision: Precision) -> Result<Plan> {
+    Blueprint::new(program, gpu.profile(), Gradients::Overwrite, precision)?.plan(1)
 }
 
 /// Value and gradient.

@@ -151,7 +151,7 @@ pub struct TracePoint {
     pub theta: Vec<f64>,
 }
 
-/// What came of a run. θ is the GPU's, in f32; loss and gradient are those of the expression at that θ, in f64.
+/// What came of a run. θ is the GPU's, in its precision; loss and gradient are those of the expression at that θ, in f64.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Minimum {
     /// How it ended.

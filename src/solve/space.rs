@@ -7,7 +7,7 @@
 
 use crate::gpu::{BindingKind, Buffer, BufferUse, Kernel, KernelSource, Kernels};
 use crate::plan::replay::part;
-use crate::plan::{Piece, ThetaLayout};
+use crate::plan::{Piece, Precision, ThetaLayout};
 use crate::{Gpu, Result};
 
 const SCALE_ADD: &str = include_str!("../../shaders/solve/scale_add.wgsl");
@@ -65,10 +65,11 @@ struct Recording {
 }
 
 impl Space {
-    /// Vectors of shards of so many elements, of 64 bits where `double`, else of 32.
+    /// Vectors of shards of so many elements in 32 bits, or in 64 with [`Precision::F64`].
     ///
     /// Errors: as [`Gpu::buffer`] and [`Kernels::compile`].
-    pub fn new(gpu: &Gpu, shards: &[usize], double: bool) -> Result<Self> {
+    pub fn new(gpu: &Gpu, shards: &[usize], precision: Precision) -> Result<Self> {
+        let double = precision == Precision::F64;
         use BindingKind::{ReadStorage, ReadWriteStorage};
         let kernels = Kernels::new(gpu);
         let compile = |label: &str, wgsl: String, bindings: &[BindingKind]| {
