@@ -61,7 +61,9 @@ pub use graph::{Array, Dim, Element, Graph, Initial, ParameterInfo, Shape, StepC
 pub use measure::{
     Ceilings, KernelBench, KernelCase, KernelTiming, TuneStep, Tuned, Yardstick, kernel_cases, tune,
 };
-pub use minimize::{MinimizeOptions, Minimum, Objective, Status, TracePoint, minimize};
+pub use minimize::{
+    MethodOptions, MinimizeOptions, Minimum, Objective, Solved, Status, TracePoint, minimize, minimize_by,
+};
 pub use nn::{Activation, Initialisation, Layer, Loss, Mode, ModelSpec, linear, model_help};
 pub use optim::{
     Average, Group, Hyper, HyperKind, HyperRange, HyperValue, Lookahead, Modifiers, Optimizer, PlateauState,
@@ -69,12 +71,13 @@ pub use optim::{
 };
 pub use plan::memory::ByteCounts;
 pub use plan::{MemoryMap, PlacedTensor, Precision};
-pub use race::{Lap, Racer, TrainingRace, race_training};
+pub use race::{Gait, Lap, Racer, TrainingRace, race_training};
 #[cfg(feature = "cli")]
 pub use run::RunConfig;
 pub use run::{
     EpochMetrics, Record, Run, RunFolder, read_checkpoint, read_model, write_checkpoint, write_model,
 };
+pub use solve::{METHODS, Method, MethodRule, Test, Tolerances};
 pub use train::{
     BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, LaunchTime, Length, LimitedBy, LineSearch,
     LossScale, MemoryModel, NamedTensor, PlanReport, Predictions, Predictor, RangeTest, RateCurve, RatePoint,

@@ -192,3 +192,59 @@ fn help_tells_the_language_and_every_default() {
         assert!(help.contains(fragment), "no `{fragment}` in {help}");
     }
 }
+
+#[test]
+fn a_method_searches_its_own_steps_and_tells_what_they_cost() {
+    let residuals = "[1-x, 10*(y-x^2)]";
+    // The method, what it is given, evaluations at most.
+    let rows = [
+        ("lbfgs", ROSENBROCK, 60),
+        ("bfgs", ROSENBROCK, 60),
+        ("newton", ROSENBROCK, 60),
+        ("cg", ROSENBROCK, 300),
+        ("lm", residuals, 40),
+        ("dogleg", residuals, 40),
+        ("gauss-newton", residuals, 40),
+    ];
+    for (method, text, most) in rows {
+        let arguments =
+            ["minimize", text, "--start", "x=-1.2; y=1", "--method", method, "--tolerance", "1e-3", "--json"];
+        let lines = events(&succeed(here(), &arguments));
+        let done = &lines[0];
+        assert_eq!((&done["status"], &done["by"]), (&"converged".into(), &"gradient".into()), "{done}");
+        let [evaluations, readbacks] = ["evaluations", "readbacks"].map(|key| done[key].as_u64().unwrap());
+        assert!(evaluations <= most && readbacks >= 2, "{done}");
+        // Curvature 0.4 along the valley.
+        let theta = numbers(&done["theta"]);
+        assert!(theta.iter().all(|x| (x - 1.0).abs() <= 1e-2), "{done}");
+    }
+}
+
+#[test]
+fn what_a_method_cannot_do_is_told_in_a_line() {
+    let ended = run(here(), &["minimize", "x^2", "--start", "x=1", "--method", "lm"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let what = "error: expression, column 1: the value is a scalar, and this method sums the squares of residuals itself";
+    assert!(ended.stderr.starts_with(what), "{}", ended.stderr);
+    let rows: [(&[&str], &str); 7] = [
+        (&["--method", "lbfgsx"], "did you mean `lbfgs`?"),
+        (
+            &["--method", "lbfgs", "--hyper", "history=0"],
+            "history: must be a whole number from 1 to 80, not `0.0`",
+        ),
+        (&["--method", "lbfgs", "--hyper", "c1=0.95"], "c2: must be above c1"),
+        (&["--method", "lbfgs", "--schedule", "cosine"], "--schedule: has no meaning for lbfgs"),
+        (&["--method", "newton", "--ema", "0.9"], "--ema: has no meaning for newton"),
+        (&["--method", "lbfgs", "--value-tolerance", "-1"], "value-tolerance: must be a number from 0 on"),
+        (&["--method", "adam", "--step-tolerance", "1e-3"], "--step-tolerance: is for methods that search"),
+    ];
+    for (settings, fragment) in rows {
+        let ended = run(here(), &[&["minimize", "x^2", "--start", "x=1"], settings].concat());
+        assert_eq!(ended.code, Some(2), "{settings:?}: {}", ended.stderr);
+        assert!(ended.error("setting").contains(fragment), "{settings:?}: {}", ended.stderr);
+    }
+    let many = ["minimize", "sum(x^2)", "--start", "x=ones(3000)", "--method", "bfgs"];
+    let ended = run(here(), &many);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.error("size").contains("2048 unknowns are the most; use lbfgs"), "{}", ended.stderr);
+}

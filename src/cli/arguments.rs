@@ -119,7 +119,7 @@ pub(super) struct PlanArguments {
 const RACE_HELP: &str = "\
 Examples:
   downhill race
-  downhill race \"(1-x)^2+100*(y-x^2)^2\" --start \"x=-1.2; y=1\" --method \"adam lr=0.05\" --method \"adan lr=0.05\" --gif race.gif
+  downhill race \"(1-x)^2+100*(y-x^2)^2\" --start \"x=-1.2; y=1\" --method \"adam lr=0.05\" --method \"adan lr=0.05\" --method lbfgs --gif race.gif
   downhill race --data digits --model mlp:64 --epochs 20 --methods \"sgd lr=0.5, momentum lr=0.05, adam lr=0.005\"";
 
 #[derive(Args)]
@@ -137,8 +137,9 @@ pub(super) struct RaceArguments {
     /// Where every racer starts: `x=-1.2; y=1`
     #[arg(long, value_name = "NAME=VALUE; …", allow_hyphen_values = true)]
     pub start: Option<String>,
-    /// A racer, as often as there are: a rule and hyper-parameters of its own, as in `adam lr=0.1 beta1=0.8`; several may
-    /// stand together, with commas [default: the classical rules]
+    /// A racer, as often as there are: a rule and hyper-parameters of its own, as in `adam lr=0.1 beta1=0.8`, or on an
+    /// expression a method that searches its steps, such as `lbfgs`; several may stand together, with commas [default: the
+    /// classical rules]
     #[arg(long = "method", visible_alias = "methods", value_name = "RULE …", value_delimiter = ',')]
     pub methods: Vec<String>,
     /// Tell the first step at which a racer's loss was no higher
@@ -257,17 +258,22 @@ Expressions:
   exp log sqrt sin cos tan tanh atan abs min max relu sigmoid floor mod, element by element
   sum mean dot; iota(n) = [0,1,…,n-1], zeros(n), ones(n), pi, e
   definitions before the value, which is a scalar: c = 10^iota(3); sum(c*(x-1)^2)
+  gauss-newton, gauss-newton-cg, levenberg, lm and dogleg take residuals, a vector whose squares they sum
 
 Examples:
   downhill minimize \"(1-x)^2+100*(y-x^2)^2\" --start \"x=-1.2; y=1\" --lr 0.01 --steps 5000
   downhill minimize \"sum(iota(3)*x^2)\" --start \"x=ones(3)\" --method sgd --lr 0.1 --trace 100
-  downhill minimize \"sum((x-1)^2)\" --start \"x=zeros(9)\" --method momentum --tolerance 1e-3";
+  downhill minimize \"sum((x-1)^2)\" --start \"x=zeros(9)\" --method momentum --tolerance 1e-3
+  downhill minimize \"(1-x)^2+100*(y-x^2)^2\" --start \"x=-1.2; y=1\" --method lbfgs --tolerance 1e-4
+  downhill minimize \"[1-x, 10*(y-x^2)]\" --start \"x=-1.2; y=1\" --method lm --tolerance 1e-4";
 
 #[derive(Args)]
 #[command(
     after_help = MINIMIZE_HELP,
     mut_arg("optimizer", |argument| {
-        argument.long("method").help("The update rule, such as `sgd`, `momentum` or `adam` [default: adam]")
+        let help = "An update rule, such as `sgd` or `adam`, or a method that searches its steps, such as `lbfgs`, \
+                    `newton` or `lm`; `help` lists all [default: adam]";
+        argument.long("method").help(help)
     }),
     mut_arg("lr", rate),
 )]
@@ -304,6 +310,15 @@ pub(super) struct MinimizeArguments {
     /// The norm of the gradient at which it is done [default: all steps are made]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
+    /// The length of a step, as a share of 1 + the unknowns' norm, at which a method that searches is done [default: none]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub step_tolerance: Option<f64>,
+    /// The change of the value in a step, as a share of 1 + the value, at which such a method is done [default: none]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub value_tolerance: Option<f64>,
+    /// What such a method computes in: f32, or f64 where the adapter has it
+    #[arg(long, value_name = "f32|f64", default_value = "f32")]
+    pub precision: String,
 }
 
 /// `--lr` of the commands that search for none.

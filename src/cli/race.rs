@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::arguments::{Global, RaceArguments};
 use super::bench::refuse_without_use;
-use super::optimizer_list::list_optimizers;
+use super::optimizer_list::list_methods;
 use super::output::{Ended, Output, check_file};
 use super::train::{help, list};
 use super::{race_expression, race_training};
 use crate::atomic::write as write_atomically;
 use crate::plot::Scene;
-use crate::race::Racer;
-use crate::run::{OptimizerSettings, optimizer};
+use crate::race::{Gait, Racer};
+use crate::run::{OptimizerSettings, method, optimizer};
 use crate::{Error, Result};
 
 /// Settings of `train` that a race has no use for.
@@ -28,7 +28,7 @@ pub(super) fn race(arguments: &RaceArguments, global: &Global, output: &Output) 
         path.map_or(Ok(()), |path| check_file(flag, path))?;
     }
     if arguments.methods.iter().any(|method| method.trim() == "help") {
-        return list_optimizers(output);
+        return list_methods(output);
     }
     if let Some((kind, forms)) = help(&arguments.settings) {
         return list(kind, &forms, output);
@@ -75,8 +75,8 @@ pub(super) fn racers(methods: &[impl AsRef<str>], shared: &OptimizerSettings) ->
 }
 
 /// Reads `RULE NAME=VALUE …`.
-fn racer(method: &str, shared: &OptimizerSettings) -> Result<Racer> {
-    let words: Vec<&str> = method.split_whitespace().collect();
+fn racer(text: &str, shared: &OptimizerSettings) -> Result<Racer> {
+    let words: Vec<&str> = text.split_whitespace().collect();
     let Some((rule, hyper)) = words.split_first() else {
         return Err(Error::setting("--method", "a rule is missing; say one, as in --method \"adam lr=0.1\""));
     };
@@ -86,7 +86,12 @@ fn racer(method: &str, shared: &OptimizerSettings) -> Result<Racer> {
         hyper: shared.hyper.iter().cloned().chain(own).collect(),
         ..shared.clone()
     };
-    Ok(Racer { name: words.join(" "), optimizer: optimizer(settings.table()?.as_ref())? })
+    let table = settings.table()?;
+    let gait = match method(table.as_ref())? {
+        Some(method) => Gait::Method(method),
+        None => Gait::Rule(optimizer(table.as_ref())?),
+    };
+    Ok(Racer { name: words.join(" "), gait })
 }
 
 /// Writes the picture and says where.
@@ -117,8 +122,11 @@ pub(super) fn done(
 
 /// A racer's JSON line: who it is, and how it fared.
 pub(super) fn described(racer: &Racer, fared: Value) -> Result<Value> {
-    let optimizer = serde_json::to_value(&racer.optimizer)
-        .map_err(|error| Error::setting("optimizer", error.to_string()))?;
+    let gait = match &racer.gait {
+        Gait::Rule(optimizer) => serde_json::to_value(optimizer),
+        Gait::Method(method) => serde_json::to_value(method),
+    };
+    let optimizer = gait.map_err(|error| Error::setting("optimizer", error.to_string()))?;
     let mut event = json!({ "event": "racer", "method": racer.name, "optimizer": optimizer });
     if let (Value::Object(event), Value::Object(fared)) = (&mut event, fared) {
         event.extend(fared);
@@ -182,7 +190,8 @@ mod tests {
         ];
         for (method, shared, expected) in rows {
             let racers = racers(&[method], &shared).unwrap();
-            assert_eq!(racers[0].optimizer.to_string(), expected);
+            let Gait::Rule(optimizer) = &racers[0].gait else { panic!("{method}") };
+            assert_eq!(optimizer.to_string(), expected);
             assert_eq!(racers[0].name, method.split_whitespace().collect::<Vec<_>>().join(" "));
         }
     }

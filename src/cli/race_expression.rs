@@ -8,9 +8,11 @@ use super::output::{Ended, Output};
 use super::race::{CLASSICAL, cell, described, done, draw, racers, table_with_targets};
 use crate::atomic::write as write_atomically;
 use crate::plot::{Curve, Landscape, Panel, Path, curves, gif};
-use crate::race::Racer;
-use crate::run::given;
-use crate::{Error, MinimizeOptions, Minimum, Objective, Result, Status, minimize};
+use crate::race::{Gait, Racer};
+use crate::run::{Settings, given};
+use crate::{
+    Error, MethodOptions, MinimizeOptions, Minimum, Objective, Result, Status, minimize, minimize_by,
+};
 
 /// Two long narrow valleys that meet in a saddle at (0, 0). Plain descent bounces from wall to wall, momentum overshoots,
 /// Nesterov's look-ahead damps that, and rules that scale each unknown cut the corner.
@@ -51,15 +53,15 @@ pub(super) fn race(arguments: &RaceArguments, global: &Global, output: &Output) 
     let default = if arguments.expression.is_some() { STEPS } else { VALLEYS_STEPS };
     let steps = arguments.settings.steps.unwrap_or(default);
     let trace = steps.div_ceil((NUMBERS / unknowns.max(1)).clamp(1, POINTS)).max(1);
-    let all_options = |racer: &Racer| {
-        let given = options(racer.optimizer.clone(), &arguments.settings)?;
-        Ok(MinimizeOptions { steps, trace, ..given })
-    };
-    let all_options = racers.iter().map(all_options).collect::<Result<Vec<_>>>()?;
+    let ways = racers.iter().map(|racer| way(racer, &arguments.settings, steps, trace));
+    let ways = ways.collect::<Result<Vec<Way>>>()?;
     let gpu = global.open(global.gpu_options()?)?;
     let mut minima = Vec::new();
-    for (racer, options) in racers.iter().zip(&all_options) {
-        let minimum = minimize(&gpu, &objective, options)?;
+    for (racer, way) in racers.iter().zip(&ways) {
+        let minimum = match way {
+            Way::Rule(options) => minimize(&gpu, &objective, options)?,
+            Way::Method(options) => minimize_by(&gpu, &objective, options)?.minimum,
+        };
         output.object(&event(racer, &minimum, arguments.target_loss)?)?;
         minima.push(minimum);
     }
@@ -72,6 +74,27 @@ pub(super) fn race(arguments: &RaceArguments, global: &Global, output: &Output) 
     picture(&objective, expression, &racers, &minima, arguments, output)?;
     let sound = (0..minima.len()).filter(|place| minima[*place].status != Status::Diverged);
     done(&racers, sound.min_by(|a, b| minima[*a].loss.total_cmp(&minima[*b].loss)), arguments, output)
+}
+
+/// What a racer is run with.
+enum Way {
+    Rule(MinimizeOptions),
+    Method(MethodOptions),
+}
+
+fn way(racer: &Racer, settings: &Settings, steps: u64, trace: u64) -> Result<Way> {
+    Ok(match &racer.gait {
+        Gait::Rule(optimizer) => {
+            Way::Rule(MinimizeOptions { steps, trace, ..options(optimizer.clone(), settings)? })
+        }
+        Gait::Method(method) if method.of_residuals() => {
+            let message = format!("`{}` works on residuals, and a race is on a scalar", method.name());
+            return Err(Error::setting("--method", message));
+        }
+        Gait::Method(method) => {
+            Way::Method(MethodOptions { steps, trace, ..MethodOptions::new(method.clone()) })
+        }
+    })
 }
 
 /// Errors where something was asked for that only a training has.
@@ -121,8 +144,12 @@ fn steps_to(minimum: &Minimum, target: Option<f64>) -> Option<u64> {
         .map(|point| point.step)
 }
 
-fn state_bytes(racer: &Racer) -> usize {
-    size_of::<f32>() * racer.optimizer.state_slots().len()
+/// What a rule keeps of each parameter; methods that search keep what depends on their settings.
+fn state_bytes(racer: &Racer) -> Option<usize> {
+    match &racer.gait {
+        Gait::Rule(optimizer) => Some(size_of::<f32>() * optimizer.state_slots().len()),
+        Gait::Method(_) => None,
+    }
 }
 
 fn event(racer: &Racer, minimum: &Minimum, target: Option<f64>) -> Result<Value> {
@@ -149,11 +176,13 @@ fn lines(racers: &[Racer], minima: &[Minimum], arguments: &RaceArguments) -> Vec
             format!("{:.4e}", minimum.loss),
             cell(steps_to(minimum, arguments.target_loss)),
             format!("{:.3}", minimum.seconds),
-            state_bytes(racer).to_string(),
+            cell(state_bytes(racer)),
+            minimum.evaluations.to_string(),
             status(minimum.status).to_owned(),
         ]
     };
-    let head = ["method", "loss", "steps to target", "seconds", "state bytes/parameter", "status"];
+    let head =
+        ["method", "loss", "steps to target", "seconds", "state bytes/parameter", "evaluations", "status"];
     table_with_targets(arguments, &head, &racers.iter().zip(minima).map(row).collect::<Vec<_>>(), 2)
 }
 

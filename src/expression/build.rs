@@ -66,11 +66,7 @@ impl Builder {
 
     /// Reads definitions and the scalar that they lead to.
     pub fn scalar(&mut self, text: &str) -> Result<Var, Fault> {
-        let code = parse(text)?;
-        let value = self.run(&code)?;
-        let (Some(value), Some(at)) = (value, code.value) else {
-            return Err(Fault::new(code.end, "there is no value: end with what is to be minimised"));
-        };
+        let (value, at) = self.value(text)?;
         if self.length(&value).is_some() {
             let message = format!(
                 "the value is {}, not a scalar; reduce it with `sum` or `mean`",
@@ -79,6 +75,30 @@ impl Builder {
             return Err(Fault::new(at, message));
         }
         self.node(value).map_err(|message| Fault::new(at, message))
+    }
+
+    /// Reads definitions and the vector that they lead to: the sum of its squares, and itself.
+    pub fn sum_of_squares(&mut self, text: &str) -> Result<(Var, Var), Fault> {
+        let (value, at) = self.value(text)?;
+        if self.length(&value).is_none() {
+            let message = "the value is a scalar, and this method sums the squares of residuals itself: give them as a vector, \
+                           as in `[1-x, 10*(y-x^2)]`";
+            return Err(Fault::new(at, message));
+        }
+        let residuals = self.node(value).map_err(|message| Fault::new(at, message))?;
+        let axes: Vec<usize> = (0..self.graph.shape(residuals).rank()).collect();
+        let squares = self.graph.mul(residuals, residuals);
+        let sum = squares.and_then(|squares| self.graph.sum(squares, &axes));
+        Ok((sum.map_err(|error| Fault::new(at, said(error)))?, residuals))
+    }
+
+    /// The value of a text, and where it stands.
+    fn value(&mut self, text: &str) -> Result<(Value, usize), Fault> {
+        let code = parse(text)?;
+        match (self.run(&code)?, code.value) {
+            (Some(value), Some(at)) => Ok((value, at)),
+            _ => Err(Fault::new(code.end, "there is no value: end with what is to be minimised")),
+        }
     }
 
     /// Whether the name was read.

@@ -104,11 +104,11 @@ impl Drop for Entry {
     }
 }
 
-/// A wgpu buffer that stands in its device's account, under its role, as long as it lives.
-#[derive(Debug)]
+/// A wgpu buffer that stands in its device's account, under its role, as long as it lives. Clones are the same buffer.
+#[derive(Clone, Debug)]
 pub(crate) struct Buffer {
     raw: wgpu::Buffer,
-    _entry: Entry,
+    _entry: Arc<Entry>,
 }
 
 impl Buffer {
@@ -157,7 +157,7 @@ impl Gpu {
         let doing = format!("allocating {} for {role}", format_bytes(bytes));
         let entry = Entry::open(&self.account, role, bytes)?;
         let raw = self.scoped(&doing, || self.device().create_buffer(&descriptor))?;
-        Ok(Buffer { raw, _entry: entry })
+        Ok(Buffer { raw, _entry: Arc::new(entry) })
     }
 
     /// Bytes of live buffers by role.

@@ -3,6 +3,8 @@
 //! `objective` is the function. A small one is written out number by number (`scalars`) into one kernel that does
 //! many whole steps, gradient and update, in one invocation (`kernel`, `single`); another runs as a plan (`planned`).
 
+mod by_method;
+mod flat;
 mod kernel;
 mod layout;
 mod objective;
@@ -17,6 +19,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+pub use by_method::{MethodOptions, Solved, minimize_by};
 pub use objective::Objective;
 
 use crate::optim::{Average, Modifiers, Optimizer, Passes, Schedule};
@@ -148,7 +151,7 @@ pub struct TracePoint {
     pub theta: Vec<f64>,
 }
 
-/// What came of a run. θ is the GPU's, in f32; loss and gradient are those of the expression at that θ, in f64.
+/// What came of a run. θ is the GPU's, in its precision; loss and gradient are those of the expression at that θ, in f64.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Minimum {
     /// How it ended.

@@ -20,6 +20,8 @@ use crate::graph::{Graph, StepContext, Var};
 pub struct Objective {
     pub(super) graph: Graph,
     pub(super) loss: Var,
+    /// The vector whose squares are summed to the loss, where it was given.
+    pub(super) residuals: Option<Var>,
     /// One for each unknown.
     pub(super) gradient: Vec<Var>,
     /// What the graph's inputs hold by name.
@@ -35,10 +37,31 @@ impl Objective {
     /// [`Error::Expression`](crate::Error::Expression) with the place: text that is none of the language, a name that nothing stands for, an
     /// unknown that the expression does not read, vectors of different lengths, a value that is not a scalar.
     pub fn parse(expression: &str, start: &str) -> Result<Self> {
+        Self::read(expression, start, |builder| Ok((builder.scalar(expression)?, None)))
+    }
+
+    /// The same for the sum of the squares of a vector of residuals, such as `[10*(y-x^2), 1-x]`, which is what Gauss-Newton
+    /// and its relatives work on.
+    ///
+    /// # Errors
+    /// As [`Objective::parse`], but for the value, which is a vector.
+    pub fn parse_residuals(expression: &str, start: &str) -> Result<Self> {
+        Self::read(expression, start, |builder| {
+            let (squares, residuals) = builder.sum_of_squares(expression)?;
+            Ok((squares, Some(residuals)))
+        })
+    }
+
+    fn read(
+        expression: &str,
+        start: &str,
+        value: impl FnOnce(&mut Builder) -> Result<(Var, Option<Var>), Fault>,
+    ) -> Result<Self> {
         let starts = Builder::starts(start).map_err(|fault| fault.in_text("start", start))?;
         let mut builder = Builder::default();
         let unknowns = starts.iter().map(|start| builder.unknown(start)).collect::<Result<Vec<Var>>>()?;
-        let loss = builder.scalar(expression).map_err(|fault| fault.in_text("expression", expression))?;
+        let (loss, residuals) =
+            value(&mut builder).map_err(|fault| fault.in_text("expression", expression))?;
         if let Some(idle) = starts.iter().find(|start| !builder.has_read(&start.name)) {
             let message = format!("`{}` does not occur in the expression", idle.name);
             return Err(Fault::new(idle.at, message).in_text("start", start));
@@ -46,7 +69,7 @@ impl Objective {
         let (mut graph, tables) = builder.finish();
         let gradient = graph.gradient(loss, &unknowns)?;
         let start = starts.into_iter().flat_map(|start: Start| start.value.data).collect();
-        Ok(Objective { graph, loss, gradient, tables, start })
+        Ok(Objective { graph, loss, residuals, gradient, tables, start })
     }
 
     /// The unknowns by name, in the order of the start and of θ, and how many numbers each of them is.

@@ -1,5 +1,6 @@
 //! An objective of any size: a plan of loss and gradient, then the optimizer's kernel, many steps a submit.
 
+use super::flat::evaluation;
 use super::{Advance, MinimizeOptions, Objective, Stop};
 use crate::gpu::{Buffer, BufferUse, Kernels};
 use crate::graph::Graph;
@@ -7,7 +8,7 @@ use crate::graph::ops::Lowering;
 use crate::optim::{Grouping, UpdatePlan, Updater};
 use crate::plan::memory::{ALIGNMENT, Needs, result_offsets};
 use crate::plan::replay::{Memory, Replay};
-use crate::plan::{Destination, Plan, Program, StepUniform};
+use crate::plan::{Plan, StepUniform};
 use crate::{Gpu, Result};
 
 /// Steps of a submit, between which nothing is read.
@@ -42,7 +43,7 @@ pub(super) struct Planned<'a> {
 
 impl<'a> Planned<'a> {
     pub fn new(gpu: &'a Gpu, objective: &'a Objective, options: &'a MinimizeOptions) -> Result<Self> {
-        let mut program = program(objective);
+        let mut program = evaluation(objective);
         let grouping = Grouping::new(&options.optimizer, &options.modifiers, program.graph.parameters())?;
         program.graph.set_groups(&grouping.of);
         let plan = Plan::new(&program, gpu.profile(), 1)?;
@@ -57,7 +58,7 @@ impl<'a> Planned<'a> {
         let update = Updater::new(gpu, &kernels, update, &memory)?;
         gpu.keep_pipelines();
         let step = StepUniform::new(0, 0, 1, 1.0);
-        gpu.write_buffer(memory.uniforms.raw(), 0, bytemuck::bytes_of(&step))?;
+        gpu.write_buffer(memory.uniforms.raw(), 0, &step.bytes(plan.precision))?;
         for (name, buffer) in &memory.inputs {
             let table: Vec<f32> =
                 objective.tables.get(name).into_iter().flatten().map(|&x| x as f32).collect();
@@ -191,18 +192,8 @@ fn bits(theta: &[f64]) -> impl Iterator<Item = u64> {
     theta.iter().map(|x| x.to_bits())
 }
 
-/// Loss and gradient.
-fn program(objective: &Objective) -> Program {
-    let mut graph = objective.graph.clone();
-    cut_chains(&mut graph);
-    let gradient = objective.gradient.iter().enumerate();
-    let gradient = gradient.map(|(unknown, &var)| (var, Destination::Gradient(unknown)));
-    let outputs = std::iter::once((objective.loss, Destination::Result(0))).chain(gradient).collect();
-    Program { graph, outputs }
-}
-
 /// Has a value stored wherever [`LONGEST_CHAIN`] operations follow from one another.
-fn cut_chains(graph: &mut Graph) {
+pub(super) fn cut_chains(graph: &mut Graph) {
     let mut depths: Vec<u32> = Vec::with_capacity(graph.len());
     for var in graph.vars() {
         let node = graph.node(var);

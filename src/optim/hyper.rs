@@ -42,16 +42,16 @@ pub enum HyperKind {
 pub struct HyperRange {
     /// The range in words, to follow "must be".
     pub says: &'static str,
-    pub(super) holds: fn(f64) -> bool,
+    pub(crate) holds: fn(f64) -> bool,
 }
 
 /// Numbers that scale something: zero switches it off. Larger ones would be infinite in the kernels' f32.
-pub(super) const NON_NEGATIVE: HyperRange =
+pub(crate) const NON_NEGATIVE: HyperRange =
     HyperRange { says: "at least 0 and at most 3.4e38", holds: |x| (0.0..=f64::from(f32::MAX)).contains(&x) };
 
 /// Numbers that are added to a divisor. Smaller ones are zero in the kernels' f32, and 0/0 is NaN wherever a
 /// gradient is zero.
-pub(super) const POSITIVE: HyperRange = HyperRange {
+pub(crate) const POSITIVE: HyperRange = HyperRange {
     says: "at least 1.2e-38 and at most 3.4e38",
     holds: |x| (f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&x),
 };
@@ -65,7 +65,7 @@ pub(super) const DECAY: HyperRange =
     HyperRange { says: "at least 0 and below 1", holds: |x| (0.0..1.0).contains(&x) };
 
 /// The factor by which a step shrinks.
-pub(super) const SHRINKING: HyperRange = HyperRange {
+pub(crate) const SHRINKING: HyperRange = HyperRange {
     says: "at least 1.2e-38 and below 1",
     holds: |x| (f64::from(f32::MIN_POSITIVE)..1.0).contains(&x),
 };
@@ -150,18 +150,18 @@ impl Hyper {
 
 /// The checked values of all hyper-parameters of one rule.
 #[derive(Clone, Debug)]
-pub(super) struct Values {
+pub(crate) struct Values {
     hyper: &'static [Hyper],
     values: Vec<HyperValue>,
 }
 
 impl Values {
-    pub(super) fn defaults(hyper: &'static [Hyper]) -> Self {
+    pub(crate) fn defaults(hyper: &'static [Hyper]) -> Self {
         Values { hyper, values: hyper.iter().map(Hyper::default).collect() }
     }
 
     /// Sets `name`; `rule` stands in the message where there is no such hyper-parameter.
-    pub(super) fn set(&mut self, rule: &str, name: &str, value: HyperValue) -> Result<()> {
+    pub(crate) fn set(&mut self, rule: &str, name: &str, value: HyperValue) -> Result<()> {
         let Some(index) = self.hyper.iter().position(|hyper| hyper.name == name) else {
             let known: Vec<&str> = self.hyper.iter().map(|hyper| hyper.name).collect();
             return Err(Error::setting(&format!("optimizer {rule}"), did_you_mean(name, &known)));
@@ -171,11 +171,11 @@ impl Values {
         Ok(())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static Hyper, &HyperValue)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static Hyper, &HyperValue)> {
         self.hyper.iter().zip(&self.values)
     }
 
-    pub(super) fn number(&self, name: &str) -> f64 {
+    pub(crate) fn number(&self, name: &str) -> f64 {
         let value = self.get(name).and_then(|value| match value {
             HyperValue::Number(number) => Some(*number),
             _ => None,
@@ -183,15 +183,15 @@ impl Values {
         value.expect("a rule reads only numbers of its own row")
     }
 
-    pub(super) fn flag(&self, name: &str) -> bool {
+    pub(crate) fn flag(&self, name: &str) -> bool {
         self.get(name) == Some(&HyperValue::Flag(true))
     }
 
-    pub(super) fn is(&self, name: &str, word: &str) -> bool {
+    pub(crate) fn is(&self, name: &str, word: &str) -> bool {
         matches!(self.get(name), Some(HyperValue::Word(chosen)) if chosen == word)
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&HyperValue> {
+    pub(crate) fn get(&self, name: &str) -> Option<&HyperValue> {
         self.iter().find(|(hyper, _)| hyper.name == name).map(|(_, value)| value)
     }
 }
@@ -203,7 +203,7 @@ impl PartialEq for Values {
 }
 
 /// A number in `range`.
-pub(super) const fn number(name: &'static str, default: f64, range: HyperRange, doc: &'static str) -> Hyper {
+pub(crate) const fn number(name: &'static str, default: f64, range: HyperRange, doc: &'static str) -> Hyper {
     Hyper { name, kind: HyperKind::Number { default, range }, doc }
 }
 

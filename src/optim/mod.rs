@@ -10,7 +10,7 @@ mod adan;
 mod asgd;
 mod belief;
 mod descent;
-mod hyper;
+pub(crate) mod hyper;
 mod measure;
 mod modifiers;
 mod moments;

@@ -1,15 +1,15 @@
 //! A product of matrices as dispatches: operands as they lie, the epilogue behind it, parameters that are cut
 //! into pieces because no binding holds them, and summed axes that are split because C alone fills no adapter.
 
-use super::Binding;
 use super::expression::{Expression, IndexFact, Width};
 use super::fuse::{MatrixOperand, matrix_operand};
 use super::joined::Launch;
 use super::kernels::matmul::{
     Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulParams, MatmulSpec, Operand, ProductShape,
-    ProductText, Tile, Tiling, tiling_for,
+    ProductText, Tile, Tiling, direct_tile, tiling_for,
 };
 use super::lower::Lowerer;
+use super::{Binding, Precision};
 use crate::graph::ops::{Extents, MatMul, ReduceKind};
 use crate::graph::{Dim, Var};
 use crate::{Error, Result};
@@ -181,6 +181,9 @@ impl Lowerer<'_> {
 
     /// What is chosen for a block of a product, or else what suits the adapter.
     fn tiling(&self, product: &Product, [m, n, k]: [usize; 3]) -> Tiling {
+        if self.scope.precision == Precision::F64 {
+            return Tiling { tile: direct_tile(self.profile), parts: 1 };
+        }
         let shape = product.shape([m, n, k]);
         let chosen = self.tilings.get(&shape).copied();
         // Matrix units take nothing but 16 bits.

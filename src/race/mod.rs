@@ -1,16 +1,26 @@
-//! Races: several update rules on one task, each from the same start, and how each of them fared.
+//! Races: several update rules, and on expressions methods that search their steps, on one task, each from the same
+//! start, and how each of them fared.
 
 mod training;
 
 pub use training::{Lap, TrainingRace, race_training};
 
-use crate::Optimizer;
+use crate::{Method, Optimizer};
 
 /// Who takes part in a race.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Racer {
     /// What tables and pictures call it.
     pub name: String,
-    /// Its update rule.
-    pub optimizer: Optimizer,
+    /// How it goes.
+    pub gait: Gait,
+}
+
+/// How a racer goes.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Gait {
+    /// By an update rule.
+    Rule(Optimizer),
+    /// By a method that searches its steps; on expressions alone.
+    Method(Method),
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::Racer;
+use super::{Gait, Racer};
 use crate::data::Split;
 use crate::train::{EpochRecord, Evaluation, Event, TrainOptions, Trainer};
 use crate::{Error, Gpu, Result};
@@ -56,7 +56,8 @@ impl TrainingRace {
 /// A racer that diverges has run its race; that is no error.
 ///
 /// # Errors
-/// As [`Trainer::new`] and [`Trainer::next_event`], but for [`Error::Diverged`].
+/// As [`Trainer::new`] and [`Trainer::next_event`], but for [`Error::Diverged`]; [`Error::Setting`] for a racer that is no
+/// update rule.
 pub fn race_training(
     gpu: &Gpu,
     data: &Split,
@@ -64,7 +65,15 @@ pub fn race_training(
     racer: &Racer,
     mut on_lap: impl FnMut(&Lap),
 ) -> Result<TrainingRace> {
-    let options = TrainOptions { optimizer: racer.optimizer.clone(), log_every: 0, ..options.clone() };
+    let optimizer = match &racer.gait {
+        Gait::Rule(optimizer) => optimizer.clone(),
+        Gait::Method(method) => {
+            let message =
+                format!("`{}` searches its steps, which is for races on expressions", method.name());
+            return Err(Error::setting("--method", message));
+        }
+    };
+    let options = TrainOptions { optimizer, log_every: 0, ..options.clone() };
     let modifiers = options.modifiers.clone();
     let mut trainer = Trainer::new(gpu, data.clone(), options)?;
     modifiers.check_length(trainer.total_steps())?;

@@ -7,10 +7,12 @@ use toml::{Table, Value};
 use super::modifiers::{modifiers, written};
 use super::settings::{NAME, Settings};
 use crate::data::{DataSpec, Schema, Split, TestSpec, load_as};
+use crate::error::did_you_mean;
 use crate::graph::{Dim, Graph};
 use crate::nn::{Loss, Mode, ModelSpec};
-use crate::optim::{HyperValue, Optimizer, Schedule};
+use crate::optim::{HyperValue, Optimizer, Schedule, UPDATE_RULES};
 use crate::plan::Precision;
+use crate::solve::{METHODS, Method};
 use crate::train::{BatchSize, Choice, Length, LineSearch, TrainOptions};
 use crate::{AdapterChoice, Error, GpuOptions, MemoryLimit, Result};
 
@@ -87,8 +89,8 @@ impl RunConfig {
             precision: settings
                 .precision
                 .as_deref()
-                .map_or(Ok(Precision::default()), str::parse)
-                .map_err(|message: String| Error::setting("precision", message))?,
+                .map_or(Ok(Precision::default()), |text| Precision::parse(text, &Precision::TRAINED))
+                .map_err(|message| Error::setting("precision", message))?,
             length: length(settings)?,
             seed: settings.seed.unwrap_or(SEED),
             eval_every: count("eval_every", settings.eval_every.unwrap_or(EVAL_EVERY))?,
@@ -264,11 +266,36 @@ pub(crate) fn optimizer(table: Option<&Table>) -> Result<Optimizer> {
         if key == RATE && value.as_str().is_some_and(LineSearch::is_meant) {
             return Err(Error::setting(RATE, "only a single training has a line search; give a number here"));
         }
-        let value: HyperValue = value.clone().try_into().map_err(|_| {
-            Error::setting(key, format!("must be a number, true, false or a word, not {value}"))
-        })?;
-        optimizer?.with(key, value)
+        optimizer?.with(key, hyper_value(key, value)?)
     })
+}
+
+/// The method of `solve` that a table names, with its hyper-parameters; none where it names another rule, or none.
+///
+/// # Errors
+/// [`Error::Setting`] for a hyper-parameter that it does not have, or that is out of its range; for a name that neither a
+/// method nor an update rule has.
+pub(crate) fn method(table: Option<&Table>) -> Result<Option<Method>> {
+    let Some((table, name)) = table.and_then(|table| Some((table, table.get(NAME)?.as_str()?))) else {
+        return Ok(None);
+    };
+    if !METHODS.iter().any(|rule| rule.name == name) {
+        let rules = UPDATE_RULES.iter().map(|rule| rule.name);
+        let known: Vec<&str> = rules.chain(METHODS.iter().map(|rule| rule.name)).collect();
+        let found = known.contains(&name);
+        return if found { Ok(None) } else { Err(Error::setting("method", did_you_mean(name, &known))) };
+    }
+    let hyper = table.iter().filter(|(key, _)| *key != NAME);
+    let method =
+        hyper.fold(Method::new(name), |method, (key, value)| method?.with(key, hyper_value(key, value)?));
+    method.map(Some)
+}
+
+fn hyper_value(key: &str, value: &Value) -> Result<HyperValue> {
+    value
+        .clone()
+        .try_into()
+        .map_err(|_| Error::setting(key, format!("must be a number, true, false or a word, not {value}")))
 }
 
 fn absolute(source: DataSpec) -> Result<DataSpec> {
@@ -343,6 +370,7 @@ mod tests {
             ("data = 'digits'\nepochs = 1\nsteps = 1", "not both"),
             ("data = 'digits'\nresident = 'maybe'", "resident: unknown name `maybe`"),
             ("data = 'digits'\nprecision = 'f61'", "precision: unknown name `f61`; did you mean `f16`"),
+            ("data = 'digits'\nprecision = 'f64'", "precision: unknown name `f64`; known are f32, f16"),
             ("data = 'digits'\nloss_scale = 0.5", "loss-scale: must be at least 1"),
             ("data = 'digits'\nloss = 'msr'", "did you mean `mse`"),
             ("data = 'digits'\nschedule = 'cosin'", "schedule: unknown name `cosin`; did you mean `cosine`"),

@@ -26,7 +26,7 @@ pub use checkpoint::{read_checkpoint, read_model, write_checkpoint, write_model}
 #[cfg(feature = "cli")]
 pub use config::RunConfig;
 #[cfg(feature = "cli")]
-pub(crate) use config::optimizer;
+pub(crate) use config::{method, optimizer};
 pub use folder::RunFolder;
 #[cfg(feature = "cli")]
 pub(crate) use memory_chart::draw_memory;

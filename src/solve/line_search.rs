@@ -23,12 +23,16 @@ pub struct Limits {
     pub curvature: f64,
     /// Evaluations of φ at most.
     pub evaluations: usize,
+    /// What values of φ are known to. A step that raises φ by no more than that may still be judged by its slope: the
+    /// approximate Wolfe conditions of Hager and Zhang, 2005, equation 4.1, without which no step is found where
+    /// differences drown in rounding.
+    pub noise: f64,
 }
 
 impl Default for Limits {
     /// Nocedal and Wright's for Newton and quasi-Newton directions, and 30 evaluations.
     fn default() -> Self {
-        Limits { decrease: 1e-4, curvature: 0.9, evaluations: 30 }
+        Limits { decrease: 1e-4, curvature: 0.9, evaluations: 30, noise: 0.0 }
     }
 }
 
@@ -93,7 +97,8 @@ fn descends(start: LineValue) -> bool {
 
 /// The first of `first`, and then ever smaller steps, that fulfils the Armijo condition: Nocedal and Wright's algorithm
 /// 3.1. The next trial is the minimum of the parabola through φ(0), φ′(0) and φ(α), kept between a tenth and a half of α;
-/// half of α where φ(α) is not finite. Slopes but that of `start` are not looked at, and may be anything finite.
+/// half of α where φ(α) is not finite. Slopes but that of `start` are looked at only where there is
+/// [`Limits::noise`], and may else be anything finite.
 ///
 /// # Errors
 /// What `phi` fails with; that no step was found is a value.
@@ -109,7 +114,7 @@ pub fn backtracking(
     let mut phi = Counted::new(phi, limits);
     let mut step = first;
     while let Some(at) = phi.at(step)? {
-        if at.value <= start.value + limits.decrease * step * start.slope {
+        if decreases(start, limits, Point { step, at }) {
             return Ok(phi.found(step, at));
         }
         let least = -start.slope * step * step / (2.0 * (at.value - start.value - start.slope * step));
@@ -137,7 +142,7 @@ pub fn strong_wolfe(
     let (mut before, mut step) = (Point { step: 0.0, at: start }, first);
     while let Some(at) = phi.at(step)? {
         let here = Point { step, at };
-        if !wolfe.decreases(here) || (before.step > 0.0 && at.value >= before.at.value) {
+        if !wolfe.decreases(here) || (before.step > 0.0 && at.value >= before.at.value + limits.noise) {
             return wolfe.zoom(before, here, &mut phi);
         }
         if wolfe.is_flat(at) {
@@ -163,9 +168,16 @@ struct Wolfe<'a> {
     limits: &'a Limits,
 }
 
+/// The Armijo condition, or its approximation by slopes within the noise.
+fn decreases(start: LineValue, limits: &Limits, Point { step, at }: Point) -> bool {
+    let by_slope = || at.slope <= (2.0 * limits.decrease - 1.0) * start.slope;
+    at.value <= start.value + limits.decrease * step * start.slope
+        || (limits.noise > 0.0 && at.value <= start.value + limits.noise && by_slope())
+}
+
 impl Wolfe<'_> {
     fn decreases(&self, point: Point) -> bool {
-        point.at.value <= self.start.value + self.limits.decrease * point.step * self.start.slope
+        decreases(self.start, self.limits, point)
     }
 
     fn is_flat(&self, at: LineValue) -> bool {
@@ -185,7 +197,7 @@ impl Wolfe<'_> {
             let step = between(low, high);
             let Some(at) = phi.at(step)? else { break };
             let here = Point { step, at };
-            if !self.decreases(here) || at.value >= low.at.value {
+            if !self.decreases(here) || at.value >= low.at.value + self.limits.noise {
                 high = here;
                 continue;
             }

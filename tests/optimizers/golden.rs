@@ -1,7 +1,7 @@
 //! Golden optimizer trajectories: a few in the repository, all where `../shared/golden` lies beside it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use downhill::Optimizer;
 use serde::de::Error as _;
@@ -36,8 +36,8 @@ pub struct Case {
     pub loss: Vec<f64>,
     /// The average of the path, where the rule keeps one.
     pub averaged_theta: Option<Vec<Vec<f64>>>,
-    /// How far the library is from the formula, both in f64.
-    pub formula_max_abs_diff: Vec<f64>,
+    /// How far the library is from the formula, both in f64. Unknown where its searches have no formula.
+    pub formula_max_abs_diff: Option<Vec<f64>>,
     /// How far the library in f32 is from itself in f64. Unknown for trajectories derived from another.
     pub f32_max_abs_dev: Option<Vec<f64>>,
 }
@@ -132,10 +132,32 @@ fn assignments(name: &str, value: &Value, epsilon: f64) -> Vec<String> {
 /// # Panics
 /// Where a file lacks a family.
 pub fn trajectories() -> Vec<Golden> {
+    files().iter().map(|path| read(path)).collect()
+}
+
+/// The cases of L-BFGS, which is no update rule: `lbfgs_fixed_step` and `lbfgs_strong_wolfe`.
+pub fn lbfgs() -> Vec<Case> {
+    let cases = files().into_iter().flat_map(|path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let file: Value = serde_json::from_str(&text).unwrap();
+        file["cases"].as_array().unwrap().clone()
+    });
+    cases
+        .filter(|case| case["optimizer"].as_str().unwrap().starts_with("lbfgs"))
+        .map(|case| serde_json::from_value(case).unwrap())
+        .collect()
+}
+
+/// The file of the repository, and the one beside it where there is one.
+fn files() -> Vec<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = [here.join("tests/optimizers/golden.json"), here.join("../shared/golden/open.json")];
-    let present = files.iter().enumerate().filter(|(index, path)| *index == 0 || path.exists());
-    present.map(|(_, path)| read(path)).collect()
+    files
+        .into_iter()
+        .enumerate()
+        .filter(|(index, path)| *index == 0 || path.exists())
+        .map(|(_, path)| path)
+        .collect()
 }
 
 fn read(path: &Path) -> Golden {

@@ -3,6 +3,7 @@
 mod documentation;
 mod golden;
 mod kernels;
+mod lbfgs;
 mod minimize;
 mod problems;
 mod reference;

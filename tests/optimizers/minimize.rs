@@ -18,7 +18,7 @@ const EXPRESSIONS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-fn objective(name: &str) -> Option<Objective> {
+pub fn objective(name: &str) -> Option<Objective> {
     let (_, text, start) = EXPRESSIONS.iter().find(|(known, ..)| *known == name)?;
     Some(Objective::parse(text, start).unwrap())
 }

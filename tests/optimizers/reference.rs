@@ -42,7 +42,7 @@ fn follow(case: &Case) {
         let reported = optimizer.reference_readout(&theta, &state).unwrap();
         let difference = largest_difference(&reported, &case.theta[at]);
         // What the file's README asks: rounding, magnified as the iteration magnifies it.
-        let tolerance = 1e-9 + 100.0 * case.formula_max_abs_diff[at];
+        let tolerance = 1e-9 + 100.0 * case.formula_max_abs_diff.as_ref().unwrap()[at];
         assert!(difference <= tolerance, "{} step {step}: off by {difference:e} > {tolerance:e}", case.id);
         if let Some(averages) = &case.averaged_theta {
             let difference = largest_difference(&state[0], &averages[at]);

@@ -27,7 +27,7 @@ pub(crate) use spec::{
     Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulParams, MatmulSpec, Operand, ProductText,
 };
 pub(crate) use tile::{
-    Body, ProductShape, SUBGROUP, Tile, Tiling, Tilings, broadcasts, tiles, tiling_for, tuned,
+    Body, ProductShape, SUBGROUP, Tile, Tiling, Tilings, broadcasts, direct_tile, tiles, tiling_for, tuned,
 };
 
 const COMPONENTS: [char; 4] = ['x', 'y', 'z', 'w'];
