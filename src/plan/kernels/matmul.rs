@@ -1,8 +1,9 @@
 //! The matmul kernel family: C[batch, m, n] = Σₖ A[batch, m, k] · B[batch, k, n] in f32, as WGSL text.
 //!
 //! Each invocation keeps a tile of C in registers. How the operands come there is the body's: `direct` from the
-//! buffers, `staged` through workgroup memory, `units` so to matrix units. Every element of C is one sum in the order of k, each product added by one
-//! fma, so its bits do not depend on the body or the tile. Shapes and strides come from a uniform, so that layers share
+//! buffers, `staged` through workgroup memory, `units` so to matrix units. Every element of C is one sum in the order of
+//! k, each product added by one fma, so its bits do not depend on the body or the tile; `pair` puts two products into one
+//! kernel. Shapes and strides come from a uniform, so that layers share
 //! pipelines; what is specialised is how the operands lie, whether they can be read four floats at a time, the tile, and
 //! the epilogue that fusion hangs on.
 
