@@ -11,6 +11,7 @@ mod planning;
 mod products;
 mod recompute;
 mod samples;
+mod sums;
 mod tilings;
 pub(crate) mod translation;
 
