@@ -18,7 +18,7 @@ use crate::{Error, Result};
 /// barriers cost more than they save, never.
 const LONG_ROW: usize = 128;
 
-/// Elements that one invocation (or lane) adds up alone; more would lose f32 digits and leave processors idle.
+/// Elements that one invocation (or lane) adds up alone; more would leave processors idle.
 pub(super) const LONGEST_SUM: usize = 4096;
 
 /// Invocations that keep an adapter busy; a reduction to fewer elements is cut into parts.

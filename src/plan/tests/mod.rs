@@ -12,6 +12,7 @@ mod planning;
 mod products;
 mod recompute;
 mod samples;
+mod sums;
 mod tilings;
 pub(crate) mod translation;
 
