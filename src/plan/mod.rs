@@ -32,7 +32,10 @@ use arena::{Arenas, Lifetime};
 pub(crate) use blueprint::Blueprint;
 pub(crate) use expression::literal;
 pub use half::Precision;
-pub(crate) use kernels::matmul::{ProductShape, Tile, Tiling, Tilings, tiles, tiling_for};
+pub(crate) use kernels::matmul::{
+    Body, Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout as MatmulLayout, MatmulParams, MatmulSpec, Operand,
+    ProductShape, Tile, Tiling, Tilings, matmul_wgsl, tiles, tiling_for,
+};
 pub(crate) use lower::fold_groups;
 pub use memory_map::{MemoryMap, PlacedTensor};
 pub(crate) use step::StepUniform;

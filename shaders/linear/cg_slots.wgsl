@@ -1,0 +1,8 @@
+// The scalars of conjugate gradients.
+const TARGET: u32 = 0u;
+const RESIDUAL: u32 = 1u;
+const RHO: u32 = 2u;
+const CURVATURE: u32 = 3u;
+const SQUARE: u32 = 4u;
+const ALPHA: u32 = 5u;
+const BETA: u32 = 6u;
