@@ -39,7 +39,7 @@ pub use options::{Arithmetic, LinearMethod, METHODS, PRECONDITIONERS, Preconditi
 pub use report::{Solution, SolveStatus};
 pub use system::{System, read_matrix, read_vector, write_vector};
 
-use crate::{Gpu, Result};
+use crate::{Error, Gpu, Result};
 use matrix::norm;
 use dense::solve_dense;
 use options::{Needs, Way};
@@ -56,15 +56,46 @@ pub fn solve(gpu: &Gpu, system: &System, options: &SolveOptions) -> Result<Solut
     let began = Instant::now();
     options.check(system)?;
     let device = device::Device::new(gpu, options.number())?;
-    let outcome = match indefinite_diagonal(system, options) {
-        Some(outcome) => outcome,
-        None if norm(&system.rhs) == 0.0 => Outcome::zero(system.matrix.columns()),
-        None => match options.method.way {
-            Way::Iteration(run) => run(&device, system, options)?,
-            Way::Factors(kind) => solve_dense(&device, kind, &[system], options)?.remove(0),
-        },
+    let outcome = match (without_device(system, options), options.method.way) {
+        (Some(outcome), _) => outcome,
+        (None, Way::Iteration(run)) => run(&device, system, options)?,
+        (None, Way::Factors(kind)) => solve_dense(&device, kind, &[system], options)?.remove(0),
     };
     Ok(outcome.report(system, device.readbacks(), began.elapsed()))
+}
+
+/// Solves systems of one shape together, by the factors of their matrices: what many small systems are for, each of which would
+/// keep a device waiting alone. The readbacks in each report are those of all.
+///
+/// # Errors
+/// As [`solve`], [`Error::Setting`] for a method that does not factorise, and [`Error::Shape`] for systems of several shapes.
+pub fn solve_batch(gpu: &Gpu, systems: &[System], options: &SolveOptions) -> Result<Vec<Solution>> {
+    let began = Instant::now();
+    let Way::Factors(kind) = options.method.way else {
+        let message = format!("`{}` takes one system at a time; lu, qr and cholesky take many", options.method.name);
+        return Err(Error::setting("method", message));
+    };
+    let shape = |system: &System| (system.matrix.rows(), system.matrix.columns());
+    for system in systems {
+        options.check(system)?;
+        if shape(system) != shape(&systems[0]) {
+            let message = format!("one system is {:?}, another {:?}", shape(&systems[0]), shape(system));
+            return Err(Error::shape("solve", message));
+        }
+    }
+    let device = device::Device::new(gpu, options.number())?;
+    let known: Vec<Option<Outcome>> = systems.iter().map(|system| without_device(system, options)).collect();
+    let others = systems.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(system, _)| system);
+    let mut found = solve_dense(&device, kind, &others.collect::<Vec<_>>(), options)?.into_iter();
+    let outcomes = known.into_iter().filter_map(|known| known.or_else(|| found.next()));
+    let (readbacks, took) = (device.readbacks(), began.elapsed());
+    Ok(outcomes.zip(systems).map(|(outcome, system)| outcome.report(system, readbacks, took)).collect())
+}
+
+/// What is known of a system before anything is computed.
+fn without_device(system: &System, options: &SolveOptions) -> Option<Outcome> {
+    let is_zero = norm(&system.rhs) == 0.0;
+    indefinite_diagonal(system, options).or_else(|| is_zero.then(|| Outcome::zero(system.matrix.columns())))
 }
 
 /// What is told, before anything is computed, of a matrix that cannot be positive definite though the method needs it.

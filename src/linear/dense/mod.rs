@@ -45,6 +45,9 @@ pub(super) fn solve_dense(
     systems: &[&System],
     options: &SolveOptions,
 ) -> Result<Vec<Outcome>> {
+    if systems.is_empty() {
+        return Ok(Vec::new());
+    }
     // A matrix with more columns than rows is factorised on its side: its least solution is that of the transposed factor.
     let is_wide = systems.iter().any(|system| system.matrix.columns() > system.matrix.rows());
     let matrices: Vec<SparseMatrix> =
