@@ -77,6 +77,11 @@ impl Number {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linear::device::Device;
+    use crate::linear::tests::Random;
+    use crate::{Gpu, GpuOptions};
+
+    const BLOCK: &str = include_str!("../../shaders/linear/block.wgsl");
 
     #[test]
     fn numbers_come_back_as_far_as_they_have_bits() {
@@ -89,6 +94,59 @@ mod tests {
             assert_eq!(bytes.len() as u64, number.bytes() * values.len() as u64);
             for (found, value) in number.decode(&bytes).into_iter().zip(values) {
                 assert!((found - value).abs() <= within * value.abs(), "{number:?}: {found} {value}");
+            }
+        }
+    }
+
+    /// Every function of the arithmetic on a device, against f64.
+    #[test]
+    fn arithmetic_on_the_device_keeps_the_bits_of_its_numbers() {
+        let gpu = Gpu::new(&GpuOptions::default()).unwrap();
+        let rows: [(&str, &str, fn(f64, f64) -> f64); 5] = [
+            ("sum", "add(x[i], y[i])", |x, y| x + y),
+            ("difference", "subtract(x[i], y[i])", |x, y| x - y),
+            ("product", "multiply(x[i], y[i])", |x, y| x * y),
+            ("quotient", "divide(x[i], y[i])", |x, y| x / y),
+            ("root", "square_root(multiply(x[i], x[i]))", |x, _| x.abs()),
+        ];
+        let mut random = Random(1);
+        let count = 257;
+        let [a, b] = [0, 1].map(|_| {
+            let sizes = (0..count).map(|_| (10.0_f64 * random.next()).exp2() * random.next().signum());
+            sizes.collect::<Vec<_>>()
+        });
+        for number in [Number::Single, Number::Pair, Number::Double] {
+            let device = Device::new(&gpu, number).unwrap();
+            // What the device has of them.
+            let [a, b] = [&a, &b].map(|values| number.decode(&number.encode(values)));
+            let [x, y, result] = [device.vector(&a).unwrap(), device.vector(&b).unwrap(), device.zeros(count).unwrap()];
+            for (label, call, exact) in rows {
+                let text = format!(
+                    "struct Params {{ zero: u32, fold: u32, count: u32 }}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<Real>;
+@group(0) @binding(2) var<storage, read> y: array<Real>;
+@group(0) @binding(3) var<storage, read_write> result: array<Real>;
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
+    let i = id.x + id.y * p.fold;
+    if (i < p.count) {{
+        result[i] = {call};
+    }}
+}}"
+                );
+                let shader = Shader { label, before: &[BLOCK], text: text.leak(), reads: 2, writes: 1 };
+                let mut list = device.launches();
+                list.each(&shader, count, &[count as u32], &[&x, &y, &result]);
+                list.finish().unwrap().submit(&gpu, 1);
+                let mut worst = 0.0_f64;
+                for (found, (&a, &b)) in device.read(&result, count).unwrap().into_iter().zip(a.iter().zip(&b)) {
+                    // Of sums relative to what is added, for the rest may cancel.
+                    let size = if call.starts_with("add") || call.starts_with("sub") { a.abs() + b.abs() } else { exact(a, b).abs() };
+                    worst = worst.max((found - exact(a, b)).abs() / size);
+                }
+                println!("{number:?} {label}: 2^{:.1}", worst.log2());
+                assert!(worst <= number.epsilon(), "{number:?} {label}: {worst:e}");
             }
         }
     }

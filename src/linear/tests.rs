@@ -11,7 +11,7 @@ fn gpu() -> &'static Gpu {
 }
 
 /// Numbers on (−1, 1) from a seed (Knuth's linear congruences).
-pub(super) struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
     pub(super) fn next(&mut self) -> f64 {
