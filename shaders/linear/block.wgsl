@@ -17,7 +17,3 @@ const HISTORY: u32 = 64u;
 
 const CONVERGED: u32 = 1u;
 const CURVED: u32 = 2u;
-
-fn subtract(a: Real, b: Real) -> Real {
-    return add(a, negative(b));
-}

@@ -1,5 +1,5 @@
 // defect = b − A·x, a row an invocation; A as in product.wgsl.
-struct Params { zero: u32, fold: u32, rows: u32 }
+struct Params { fold: u32, rows: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> starts: array<u32>;
 @group(0) @binding(2) var<storage, read> columns: array<u32>;
@@ -10,7 +10,11 @@ struct Params { zero: u32, fold: u32, rows: u32 }
 @group(0) @binding(7) var<storage, read_write> defect: array<Real>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+fn main(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    begin(groups);
     let row = id.x + id.y * p.fold;
     if (row >= p.rows || block.stop != 0u) {
         return;

@@ -1,12 +1,13 @@
 // What every kernel has that ends dot products: one invocation adds up the parts of dots.wgsl, of which there are few, and goes on with `finish`
 // of the method's own text.
-struct Params { zero: u32, fold: u32, groups: u32 }
+struct Params { fold: u32, groups: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> parts: array<Real>;
 @group(0) @binding(2) var<storage, read_write> block: Block;
 
 @compute @workgroup_size(1)
-fn main() {
+fn main(@builtin(num_workgroups) groups: vec3<u32>) {
+    begin(groups);
     if (block.stop != 0u) {
         return;
     }

@@ -2,24 +2,33 @@
 // without f64 (T. J. Dekker, "A floating-point technique for extending the available precision", 1971; Joldes, Muller and
 // Popescu, "Tight and rigorous error bounds for basic building blocks of double-word arithmetic", 2017).
 //
-// Drivers treat floats as real numbers and would simplify (a + b) - a to b, which is what errors are computed from. So
-// sums whose rounding matters pass through an integer that the compiler cannot know: `p.zero` is 0 in every launch.
+// Drivers treat floats as real numbers and would simplify (a + b) - a to b, which is what errors are computed from; Mesa does. So
+// every sum whose rounding matters passes through an integer that the compiler cannot know: `nothing` is 0, one less than the layers
+// of a dispatch. (Mesa makes kernels anew for the values of uniforms that loops and branches depend on, so a uniform is known.)
 alias Real = vec2<f32>;
 
+var<private> nothing: u32;
+
+// The first statement of every kernel.
+fn begin(groups: vec3<u32>) {
+    nothing = groups.z - 1u;
+}
+
 fn opaque(x: f32) -> f32 {
-    return bitcast<f32>(bitcast<u32>(x) ^ p.zero);
+    return bitcast<f32>(bitcast<u32>(x) ^ nothing);
 }
 
 // The sum of a and b where |a| ≥ |b|.
 fn quick_two_sum(a: f32, b: f32) -> Real {
     let sum = opaque(a + b);
-    return Real(sum, b - (sum - a));
+    return Real(sum, b - opaque(sum - a));
 }
 
 fn two_sum(a: f32, b: f32) -> Real {
     let sum = opaque(a + b);
     let of_b = opaque(sum - a);
-    return Real(sum, (a - (sum - of_b)) + (b - of_b));
+    let of_a = opaque(sum - of_b);
+    return Real(sum, opaque(a - of_a) + opaque(b - of_b));
 }
 
 // The leading 12 of the 24 bits: the products of such halves are exact, fused or not.
@@ -33,7 +42,9 @@ fn two_product(a: f32, b: f32) -> Real {
     let b0 = leading(b);
     let a1 = a - a0;
     let b1 = b - b0;
-    return Real(product, (((a0 * b0 - product) + a0 * b1) + a1 * b0) + a1 * b1);
+    let first = opaque(a0 * b0 - product);
+    let second = opaque(first + a0 * b1);
+    return Real(product, opaque(second + a1 * b0) + a1 * b1);
 }
 
 fn real(x: f32) -> Real {
@@ -49,6 +60,10 @@ fn add(a: Real, b: Real) -> Real {
 
 fn negative(a: Real) -> Real {
     return -a;
+}
+
+fn subtract(a: Real, b: Real) -> Real {
+    return add(a, -b);
 }
 
 fn multiply(a: Real, b: Real) -> Real {

@@ -1,7 +1,6 @@
 // What kernels of a panel share: 32 columns of a row-major matrix from `first` on, a matrix of a batch for each workgroup. Leading
 // dimensions are multiples of 32; rows and columns that only fill them up are those of a unit matrix.
 struct Params {
-    zero: u32,
     fold: u32,
     rows: u32,
     // Leading dimension.

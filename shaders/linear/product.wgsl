@@ -1,6 +1,6 @@
 // result[rows] = A · x − scalars[slot] · result, A in compressed rows of `starts`, `columns` and `values`, a row an invocation. With
 // slot = NONE what stood in the result is not read.
-struct Params { zero: u32, fold: u32, rows: u32, slot: u32 }
+struct Params { fold: u32, rows: u32, slot: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> starts: array<u32>;
 @group(0) @binding(2) var<storage, read> columns: array<u32>;
@@ -12,7 +12,11 @@ struct Params { zero: u32, fold: u32, rows: u32, slot: u32 }
 const NONE: u32 = 0xffffffffu;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+fn main(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    begin(groups);
     let row = id.x + id.y * p.fold;
     if (row >= p.rows || block.stop != 0u) {
         return;

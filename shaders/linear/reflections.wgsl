@@ -1,7 +1,6 @@
 // Applies the reflections of qr_panel.wgsl to a vector of each matrix of a batch: Qᵀ·x from the first of `count` on, or Q·x from the last. A
 // workgroup for each matrix.
 struct Params {
-    zero: u32,
     fold: u32,
     rows: u32,
     ld: u32,

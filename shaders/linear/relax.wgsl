@@ -1,6 +1,6 @@
 // One colour of a sweep of successive over-relaxation, in place: x += ω · defect / diagonal for `count` rows from `first` on, none of which is
 // coupled to another. `inverses` are ω / diagonal. The defects that were met are kept for the norm.
-struct Params { zero: u32, fold: u32, first: u32, count: u32 }
+struct Params { fold: u32, first: u32, count: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> starts: array<u32>;
 @group(0) @binding(2) var<storage, read> columns: array<u32>;
@@ -12,7 +12,11 @@ struct Params { zero: u32, fold: u32, first: u32, count: u32 }
 @group(0) @binding(8) var<storage, read_write> defect: array<Real>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+fn main(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    begin(groups);
     let i = id.x + id.y * p.fold;
     if (i >= p.count || block.stop != 0u) {
         return;

@@ -1,6 +1,8 @@
 // Numbers as the device has them: with f32 written as f64, those of 64 bits. pair.wgsl has the same functions.
 alias Real = f32;
 
+fn begin(groups: vec3<u32>) {}
+
 fn real(x: f32) -> Real {
     return x;
 }
@@ -11,6 +13,10 @@ fn add(a: Real, b: Real) -> Real {
 
 fn negative(a: Real) -> Real {
     return -a;
+}
+
+fn subtract(a: Real, b: Real) -> Real {
+    return a - b;
 }
 
 fn multiply(a: Real, b: Real) -> Real {

@@ -1,6 +1,5 @@
 // x = T⁻¹·x for a triangular T of each matrix of a batch, in place, by blocks of 32 unknowns. A workgroup for each matrix.
 struct Params {
-    zero: u32,
     fold: u32,
     // Unknowns, a multiple of 32.
     count: u32,

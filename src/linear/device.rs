@@ -125,7 +125,7 @@ impl<'a> LaunchList<'a> {
         self.device
     }
 
-    /// A launch of `shader` with an invocation for each of `count` elements: its parameters after `zero` and `fold`, what it reads
+    /// A launch of `shader` with an invocation for each of `count` elements: its parameters after `fold`, what it reads
     /// and what it writes.
     pub fn each(&mut self, shader: &Shader, count: usize, parameters: &[u32], buffers: &[&'a Buffer]) {
         let (groups, along_x) = fold_groups(count.div_ceil(WORKGROUP), self.device.gpu.profile());
@@ -153,7 +153,7 @@ impl<'a> LaunchList<'a> {
             wgsl: self.device.number.kernel_text(shader),
             kinds: [vec![BindingKind::Uniform], reads, writes].concat(),
             uniforms: 1,
-            parameters: [&[0, fold], parameters].concat(),
+            parameters: [&[fold], parameters].concat(),
             buffers: buffers.to_vec(),
             groups,
         });

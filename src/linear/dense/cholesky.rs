@@ -10,7 +10,7 @@ use crate::linear::device::{Device, Shader};
 use crate::linear::matrix::SparseMatrix;
 use crate::linear::report::SolveStatus;
 
-static PANEL: Shader = Shader {
+pub(super) static PANEL: Shader = Shader {
     label: "Cholesky factor of a panel",
     before: &[include_str!("../../../shaders/linear/panel.wgsl")],
     text: include_str!("../../../shaders/linear/cholesky_panel.wgsl"),

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::gpu::Buffer;
 use crate::linear::device::{Device, LaunchList, Launches, Shader};
 
-static SUBSTITUTE: Shader = Shader {
+pub(super) static SUBSTITUTE: Shader = Shader {
     label: "substitution",
     before: &[],
     text: include_str!("../../../shaders/linear/substitute.wgsl"),

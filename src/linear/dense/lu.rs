@@ -12,14 +12,14 @@ use crate::linear::report::SolveStatus;
 
 const PANEL: &str = include_str!("../../../shaders/linear/panel.wgsl");
 
-static ELIMINATE: Shader = Shader {
+pub(super) static ELIMINATE: Shader = Shader {
     label: "LU of a panel",
     before: &[PANEL],
     text: include_str!("../../../shaders/linear/lu_panel.wgsl"),
     reads: 0,
     writes: 4,
 };
-static ROWS: Shader = Shader {
+pub(super) static ROWS: Shader = Shader {
     label: "rows of LU",
     before: &[PANEL],
     text: include_str!("../../../shaders/linear/lu_rows.wgsl"),

@@ -10,6 +10,9 @@ mod product;
 mod qr;
 mod scaling;
 
+#[cfg(test)]
+mod tests;
+
 use super::device::Device;
 use super::matrix::SparseMatrix;
 use super::options::SolveOptions;

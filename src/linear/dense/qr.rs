@@ -13,21 +13,21 @@ use crate::linear::report::SolveStatus;
 
 const SHARED: &[&str] = &[include_str!("../../../shaders/linear/panel.wgsl")];
 
-static PANEL: Shader = Shader {
+pub(super) static PANEL: Shader = Shader {
     label: "reflections of a panel",
     before: SHARED,
     text: include_str!("../../../shaders/linear/qr_panel.wgsl"),
     reads: 0,
     writes: 5,
 };
-static TURN: Shader = Shader {
+pub(super) static TURN: Shader = Shader {
     label: "turn of QR",
     before: SHARED,
     text: include_str!("../../../shaders/linear/qr_turn.wgsl"),
     reads: 2,
     writes: 1,
 };
-static REFLECTIONS: Shader = Shader {
+pub(super) static REFLECTIONS: Shader = Shader {
     label: "reflections",
     before: &[],
     text: include_str!("../../../shaders/linear/reflections.wgsl"),

@@ -81,7 +81,7 @@ impl Block {
         }
     }
 
-    fn read(&self, device: &Device, before: u64) -> Result<Said> {
+    pub(super) fn read(&self, device: &Device, before: u64) -> Result<Said> {
         let bytes = device.read_bytes(&self.buffer, self.bytes)?;
         let (head, numbers) = bytes.split_at(HEAD);
         let [iterations, stop, ending, _] = *bytemuck::pod_collect_to_vec::<u8, u32>(head) else {

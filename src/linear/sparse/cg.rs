@@ -20,19 +20,19 @@ const SLOTS: &str = include_str!("../../../shaders/linear/cg_slots.wgsl");
 
 const BEFORE: &[&str] = &[BLOCK, SLOTS, FINISH];
 
-static BEGIN: Shader = finishing("start of CG", BEFORE, include_str!("../../../shaders/linear/cg_begin.wgsl"));
-static CURVATURE: Shader =
+pub(super) static BEGIN: Shader = finishing("start of CG", BEFORE, include_str!("../../../shaders/linear/cg_begin.wgsl"));
+pub(super) static CURVATURE: Shader =
     finishing("curvature of CG", BEFORE, include_str!("../../../shaders/linear/cg_curvature.wgsl"));
-static RESIDUALS: Shader =
+pub(super) static RESIDUALS: Shader =
     finishing("residual of CG", BEFORE, include_str!("../../../shaders/linear/cg_residual.wgsl"));
-static STEP: Shader = Shader {
+pub(super) static STEP: Shader = Shader {
     label: "step of CG",
     before: &[BLOCK, SLOTS],
     text: include_str!("../../../shaders/linear/cg_step.wgsl"),
     reads: 3,
     writes: 2,
 };
-static DIRECTION: Shader = Shader {
+pub(super) static DIRECTION: Shader = Shader {
     label: "direction of CG",
     before: &[BLOCK, SLOTS],
     text: include_str!("../../../shaders/linear/cg_direction.wgsl"),

@@ -21,17 +21,17 @@ const BETA: u32 = 4;
 
 const BEFORE: &[&str] = &[BLOCK, SLOTS, FINISH];
 
-static LEFT: Shader = finishing("left of LSQR", BEFORE, include_str!("../../../shaders/linear/lsqr_left.wgsl"));
-static RIGHT: Shader =
+pub(super) static LEFT: Shader = finishing("left of LSQR", BEFORE, include_str!("../../../shaders/linear/lsqr_left.wgsl"));
+pub(super) static RIGHT: Shader =
     finishing("right of LSQR", BEFORE, include_str!("../../../shaders/linear/lsqr_right.wgsl"));
-static STEP: Shader = Shader {
+pub(super) static STEP: Shader = Shader {
     label: "step of LSQR",
     before: &[BLOCK, SLOTS],
     text: include_str!("../../../shaders/linear/lsqr_step.wgsl"),
     reads: 2,
     writes: 2,
 };
-static NORMALISE: Shader = Shader {
+pub(super) static NORMALISE: Shader = Shader {
     label: "unit vector of LSQR",
     before: &[BLOCK, SLOTS],
     text: include_str!("../../../shaders/linear/normalise.wgsl"),

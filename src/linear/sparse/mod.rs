@@ -9,6 +9,9 @@ mod lsqr;
 mod preconditioner;
 mod stationary;
 
+#[cfg(test)]
+mod tests;
+
 pub(super) use cg::conjugate_gradients;
 pub(super) use incomplete_cholesky::incomplete_cholesky;
 pub(super) use lsqr::lsqr;

@@ -10,7 +10,7 @@ use crate::gpu::Buffer;
 use crate::linear::device::{Device, LaunchList, Shader};
 use crate::linear::matrix::SparseMatrix;
 
-static SCALE: Shader = Shader {
+pub(super) static SCALE: Shader = Shader {
     label: "diagonal",
     before: &[BLOCK],
     text: include_str!("../../../shaders/linear/scale.wgsl"),
@@ -18,7 +18,7 @@ static SCALE: Shader = Shader {
     writes: 1,
 };
 
-static TRIANGULAR: Shader = Shader {
+pub(super) static TRIANGULAR: Shader = Shader {
     label: "triangular level",
     before: &[],
     text: include_str!("../../../shaders/linear/triangular.wgsl"),

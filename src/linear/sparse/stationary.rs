@@ -13,28 +13,28 @@ use crate::linear::report::{Outcome, SolveStatus};
 use crate::linear::rounds::{Round, RoundEnd, solve_in_rounds};
 use crate::linear::system::System;
 
-static DEFECT: Shader = Shader {
+pub(super) static DEFECT: Shader = Shader {
     label: "defect",
     before: &[BLOCK],
     text: include_str!("../../../shaders/linear/defect.wgsl"),
     reads: 6,
     writes: 1,
 };
-static JACOBI: Shader = Shader {
+pub(super) static JACOBI: Shader = Shader {
     label: "Jacobi step",
     before: &[BLOCK],
     text: include_str!("../../../shaders/linear/jacobi.wgsl"),
     reads: 3,
     writes: 1,
 };
-static RELAX: Shader = Shader {
+pub(super) static RELAX: Shader = Shader {
     label: "colour of a sweep",
     before: &[BLOCK],
     text: include_str!("../../../shaders/linear/relax.wgsl"),
     reads: 6,
     writes: 2,
 };
-static NORM: Shader = finishing(
+pub(super) static NORM: Shader = finishing(
     "norm of a sweep",
     &[BLOCK, FINISH],
     include_str!("../../../shaders/linear/stationary.wgsl"),
