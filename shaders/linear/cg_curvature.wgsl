@@ -1,9 +1,9 @@
-// α = ρ / p·q of conjugate gradients, q = A·p. A curvature that is not positive ends them: A is not positive definite, or p is 0 to
-// rounding.
+// α = ρ / p·q of conjugate gradients, q = A·p. A curvature that is not positive, to rounding, ends them: A is not positive
+// definite.
 fn finish(product: Real, square: Real) {
     block.scalars[CURVATURE] = product;
     block.scalars[SQUARE] = square;
-    if (is_at_most(product, real(0.0))) {
+    if (is_at_most(product, multiply(block.scalars[FLAT], square))) {
         block.stop = CURVED;
         return;
     }

@@ -238,7 +238,8 @@ pub(super) struct BenchBatchArguments {
 #[derive(Args)]
 pub(super) struct BenchKernelsArguments {
     /// Only these kernels, by their name or the start of it: `matmul`, `matmul nt`, `tile`, `sum`, `update`, `update adam`
-    /// [default: all but `update muon`, which is bound by products of matrices, and `tile`, one product by every matmul tile]
+    /// [default: all but `update muon`, which is bound by products of matrices, `tile`, one product by every matmul tile, and `factor`,
+    /// the factorisations of `solve`, held against the product of two matrices instead of a ceiling]
     #[arg(long, value_name = "NAME")]
     pub kernel: Vec<String>,
     /// Parameters that update rules update, in matrices of 1024 x 1024

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::arguments::Global;
 use super::output::{Ended, Output, Stop, check_file};
 use crate::linear::{
-    METHODS, PRECONDITIONERS, Solution, SolveOptions, SolveStatus, System, read_matrix, read_vector, solve as run,
-    write_vector,
+    METHODS, PRECONDITIONERS, Solution, SolveOptions, SolveStatus, System, read_matrix, read_vector,
+    solve as run, write_vector,
 };
 use crate::{Error, Result};
 
@@ -45,7 +45,7 @@ pub(super) struct SolveArguments {
     #[arg(long, value_name = "NAME")]
     pub preconditioner: Option<String>,
     /// ‖b − A·x‖ / ‖b‖ at which it is solved
-    #[arg(long, value_name = "X", default_value_t = 1e-6, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value = "1e-6", allow_negative_numbers = true)]
     pub tolerance: f64,
     /// The most iterations [default: 20 for each unknown, at least 1000]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -140,7 +140,8 @@ fn conclude(arguments: &SolveArguments, system: &System, solution: &Solution, ou
     if solution.status != SolveStatus::Converged {
         return Err(Stop::Told(failure(solution)));
     }
-    let told = |name: &str, value: Option<f64>| value.map_or(String::new(), |value| format!(", {name} {value:.1e}"));
+    let told =
+        |name: &str, value: Option<f64>| value.map_or(String::new(), |value| format!(", {name} {value:.1e}"));
     output.result(&format!(
         "converged after {} iterations: relative residual {:.1e}{}{}{}, {} readbacks",
         solution.iterations,

@@ -74,7 +74,8 @@ impl<'a> Device<'a> {
     pub fn storage(&self, bytes: u64) -> Result<Buffer> {
         let most = self.gpu.profile().max_binding_size;
         if bytes > most {
-            let message = format!("the system takes {bytes} bytes in one binding, and this adapter allows {most}");
+            let message =
+                format!("the system takes {bytes} bytes in one binding, and this adapter allows {most}");
             return Err(Error::DoesNotFit(message));
         }
         self.gpu.buffer("linear system", bytes, BufferUse::Storage)
@@ -215,12 +216,17 @@ pub(super) struct Launches {
 }
 
 impl Launches {
+    /// Records all launches.
+    pub fn record(&self, pass: &mut wgpu::ComputePass) {
+        record(&self.launches, pass);
+    }
+
     /// Submits all launches `times` times.
     pub fn submit(&self, gpu: &Gpu, times: u64) {
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            (0..times).for_each(|_| record(&self.launches, &mut pass));
+            (0..times).for_each(|_| self.record(&mut pass));
         }
         gpu.submit(encoder);
     }

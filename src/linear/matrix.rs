@@ -6,6 +6,9 @@ use crate::{Error, Result};
 /// gigabytes is more likely a damaged file.
 const LARGEST: usize = 1 << 26;
 
+/// Row and column, counted from 0, and value.
+pub type Entry = (usize, usize, f64);
+
 /// A matrix in compressed rows: the entries of each row by ascending column, no place twice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SparseMatrix {
@@ -22,7 +25,7 @@ impl SparseMatrix {
     ///
     /// # Errors
     /// [`Error::Shape`] for a matrix without rows or columns or with too many, and for entries beside it or not finite.
-    pub fn from_entries(rows: usize, columns: usize, mut entries: Vec<(usize, usize, f64)>) -> Result<Self> {
+    pub fn from_entries(rows: usize, columns: usize, mut entries: Vec<Entry>) -> Result<Self> {
         check_size(rows, columns, entries.len())?;
         let wrong = entries.iter().find(|(i, j, value)| *i >= rows || *j >= columns || !value.is_finite());
         if let Some((i, j, value)) = wrong {
@@ -89,7 +92,10 @@ impl SparseMatrix {
     /// The entries of a row as (column, value), by ascending column.
     pub fn row(&self, row: usize) -> impl DoubleEndedIterator<Item = (usize, f64)> + '_ {
         let range = self.starts[row] as usize..self.starts[row + 1] as usize;
-        self.indices[range.clone()].iter().map(|&column| column as usize).zip(self.values[range].iter().copied())
+        self.indices[range.clone()]
+            .iter()
+            .map(|&column| column as usize)
+            .zip(self.values[range].iter().copied())
     }
 
     /// The entries as (row, column, value).
@@ -100,6 +106,12 @@ impl SparseMatrix {
     /// A · x.
     pub fn product(&self, x: &[f64]) -> Vec<f64> {
         (0..self.rows).map(|row| self.row(row).map(|(column, value)| value * x[column]).sum()).collect()
+    }
+
+    /// |A| · |x|.
+    pub(super) fn product_of_sizes(&self, x: &[f64]) -> Vec<f64> {
+        let of_row = |row| self.row(row).map(|(column, value)| (value * x[column]).abs()).sum();
+        (0..self.rows).map(of_row).collect()
     }
 
     /// The matrix with rows and columns exchanged.
@@ -134,7 +146,8 @@ impl SparseMatrix {
             let mut both: Vec<(usize, f64)> = self.row(row).chain(mirrored).collect();
             both.sort_by_key(|(column, _)| *column);
             let sums = both.chunk_by(|a, b| a.0 == b.0);
-            sums.map(|chunk| (chunk[0].0, chunk.iter().map(|(_, value)| value).sum::<f64>().abs())).collect::<Vec<_>>()
+            sums.map(|chunk| (chunk[0].0, chunk.iter().map(|(_, value)| value).sum::<f64>().abs()))
+                .collect::<Vec<_>>()
         };
         let differences = (0..self.rows)
             .flat_map(|row| difference(row).into_iter().map(move |(column, size)| (row, column, size)));
@@ -173,8 +186,7 @@ impl SparseMatrix {
 
     /// The entries at these places alone.
     pub(super) fn kept(&self, is_kept: impl Fn(usize, usize) -> bool) -> Self {
-        let mut kept =
-            SparseMatrix { starts: vec![0], indices: Vec::new(), values: Vec::new(), ..*self };
+        let mut kept = SparseMatrix { starts: vec![0], indices: Vec::new(), values: Vec::new(), ..*self };
         for row in 0..self.rows {
             for (column, value) in self.row(row).filter(|(column, _)| is_kept(row, *column)) {
                 kept.indices.push(column as u32);
@@ -196,7 +208,9 @@ fn check_size(rows: usize, columns: usize, entries: usize) -> Result<()> {
     let message = match (rows.min(columns), rows.max(columns).max(entries)) {
         (0, _) => format!("a matrix of {rows} × {columns} has no entries"),
         (_, most) if most > LARGEST => {
-            format!("{rows} × {columns} with {entries} entries is more than the {LARGEST} of each that are handled")
+            format!(
+                "{rows} × {columns} with {entries} entries is more than the {LARGEST} of each that are handled"
+            )
         }
         _ => return Ok(()),
     };
@@ -238,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_is_no_matrix_is_refused() {
-        let rows: [(usize, usize, Vec<(usize, usize, f64)>, &str); 4] = [
+        let rows: [(usize, usize, Vec<Entry>, &str); 4] = [
             (0, 1, vec![], "a matrix of 0 × 1 has no entries"),
             (1, LARGEST + 1, vec![], "more than"),
             (2, 2, vec![(2, 0, 1.0)], "the entry 1 at row 3, column 1"),

@@ -29,7 +29,8 @@ struct Header {
 /// [`Error::Read`], or [`Error::Data`] naming the line.
 pub(super) fn read(path: &Path) -> Result<SparseMatrix> {
     let bytes = fs::read(path).map_err(|error| Error::read(path, error))?;
-    let text = String::from_utf8(bytes).map_err(|_| Error::data(path, "", "is no text, so no Matrix Market file"))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::data(path, "", "is no text, so no Matrix Market file"))?;
     parse(path, &text)
 }
 
@@ -63,7 +64,11 @@ fn parse(path: &Path, text: &str) -> Result<SparseMatrix> {
     // An entry takes two characters at least, so that a damaged size claims no memory.
     if promised > text.len() {
         let lines = lines.count();
-        return Err(Error::data(path, "", format!("promises {promised} entries, but {lines} follow; the file is damaged")));
+        return Err(Error::data(
+            path,
+            "",
+            format!("promises {promised} entries, but {lines} follow; the file is damaged"),
+        ));
     }
     let mut entries = Vec::with_capacity(2 * promised);
     let mut places = Places { next: (0, 0), rows, symmetry: header.symmetry };
@@ -81,14 +86,17 @@ fn parse(path: &Path, text: &str) -> Result<SparseMatrix> {
         let message = format!("promises {promised} entries, but {found} follow; the file is damaged");
         return Err(Error::data(path, "", message));
     }
-    SparseMatrix::from_entries(rows, columns, entries).map_err(|error| Error::data(path, "", error.to_string()))
+    SparseMatrix::from_entries(rows, columns, entries)
+        .map_err(|error| Error::data(path, "", error.to_string()))
 }
 
 fn header(line: &str) -> Result<Header, String> {
     let words: Vec<String> = line.split_whitespace().map(str::to_lowercase).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let ["%%matrixmarket", "matrix", format, field, symmetry] = words[..] else {
-        return Err("is not `%%MatrixMarket matrix FORMAT FIELD SYMMETRY`; is it a Matrix Market file?".to_owned());
+        return Err(
+            "is not `%%MatrixMarket matrix FORMAT FIELD SYMMETRY`; is it a Matrix Market file?".to_owned()
+        );
     };
     let is_coordinate = match format {
         "coordinate" => true,
@@ -192,16 +200,28 @@ mod tests {
     #[test]
     fn every_form_is_expanded_to_the_whole_matrix() {
         let rows: [(&str, (usize, usize), &[f64]); 6] = [
-            ("coordinate real general\n% said\n\n2 3 2\n1 3 2.5\n2 1 -1e2\n", (2, 3), &[0.0, 0.0, 2.5, -100.0, 0.0, 0.0]),
+            (
+                "coordinate real general\n% said\n\n2 3 2\n1 3 2.5\n2 1 -1e2\n",
+                (2, 3),
+                &[0.0, 0.0, 2.5, -100.0, 0.0, 0.0],
+            ),
             ("coordinate integer symmetric\n2 2 2\n1 1 4\n2 1 1\n", (2, 2), &[4.0, 1.0, 1.0, 0.0]),
             ("coordinate real skew-symmetric\n2 2 1\n2 1 3.0D0\n", (2, 2), &[0.0, -3.0, 3.0, 0.0]),
             ("array real general\n2 2\n1\n2\n3\n4\n", (2, 2), &[1.0, 3.0, 2.0, 4.0]),
             ("array real symmetric\n2 2\n1\n2\n3\n", (2, 2), &[1.0, 2.0, 2.0, 3.0]),
-            ("array real skew-symmetric\n3 3\n1\n2\n3\n", (3, 3), &[0.0, -1.0, -2.0, 1.0, 0.0, -3.0, 2.0, 3.0, 0.0]),
+            (
+                "array real skew-symmetric\n3 3\n1\n2\n3\n",
+                (3, 3),
+                &[0.0, -1.0, -2.0, 1.0, 0.0, -3.0, 2.0, 3.0, 0.0],
+            ),
         ];
         for (text, (height, width), dense) in rows {
             let matrix = parsed(&format!("%%MatrixMarket matrix {text}")).unwrap();
-            assert_eq!((matrix.rows(), matrix.columns(), matrix.to_dense()), (height, width, dense.to_vec()), "{text}");
+            assert_eq!(
+                (matrix.rows(), matrix.columns(), matrix.to_dense()),
+                (height, width, dense.to_vec()),
+                "{text}"
+            );
         }
     }
 
@@ -222,19 +242,49 @@ mod tests {
             ("%%MatrixMarket matrix list real general\n", "line 1: `list` is neither"),
             ("%%MatrixMarket matrix array real toeplitz\n", "line 1: `toeplitz` is neither"),
             ("%%MatrixMarket matrix coordinate real general\n% a\n", "a.mtx: ends before the line of sizes"),
-            ("%%MatrixMarket matrix coordinate real general\n2 2\n", "line 2: is no line of sizes: rows, columns and entries"),
-            ("%%MatrixMarket matrix coordinate real symmetric\n2 3 0\n", "line 2: a matrix of 2 × 3 cannot be symmetric"),
-            ("%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 1\n", "promises 2 entries, but 1 follow"),
-            ("%%MatrixMarket matrix coordinate real general\n9 9 99999999999\n", "promises 99999999999 entries, but 0 follow"),
-            ("%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 1\n1 2 1\n", "line 4: stands behind the 1 entries"),
-            ("%%MatrixMarket matrix coordinate real general\n2 2 1\n3 1 1\n", "line 3: row 3 is none of 1 to 2"),
-            ("%%MatrixMarket matrix coordinate real general\n2 2 1\n1 0 1\n", "line 3: column 0 is none of 1 to 2"),
-            ("%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1\n", "line 3: 2 words where row, column and value"),
+            (
+                "%%MatrixMarket matrix coordinate real general\n2 2\n",
+                "line 2: is no line of sizes: rows, columns and entries",
+            ),
+            (
+                "%%MatrixMarket matrix coordinate real symmetric\n2 3 0\n",
+                "line 2: a matrix of 2 × 3 cannot be symmetric",
+            ),
+            (
+                "%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 1\n",
+                "promises 2 entries, but 1 follow",
+            ),
+            (
+                "%%MatrixMarket matrix coordinate real general\n9 9 99999999999\n",
+                "promises 99999999999 entries, but 0 follow",
+            ),
+            (
+                "%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 1\n1 2 1\n",
+                "line 4: stands behind the 1 entries",
+            ),
+            (
+                "%%MatrixMarket matrix coordinate real general\n2 2 1\n3 1 1\n",
+                "line 3: row 3 is none of 1 to 2",
+            ),
+            (
+                "%%MatrixMarket matrix coordinate real general\n2 2 1\n1 0 1\n",
+                "line 3: column 0 is none of 1 to 2",
+            ),
+            (
+                "%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1\n",
+                "line 3: 2 words where row, column and value",
+            ),
             ("%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 x\n", "line 3: `x` is no number"),
             ("%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 nan\n", "line 3: NaN is not finite"),
-            ("%%MatrixMarket matrix coordinate real skew-symmetric\n2 2 1\n1 1 1\n", "line 3: a skew-symmetric matrix has no"),
+            (
+                "%%MatrixMarket matrix coordinate real skew-symmetric\n2 2 1\n1 1 1\n",
+                "line 3: a skew-symmetric matrix has no",
+            ),
             ("%%MatrixMarket matrix array real general\n0 0\n", "a matrix of 0 × 0 has no entries"),
-            ("%%MatrixMarket matrix array real general\n9999999999999 9999999999999\n", "promises 18446744073709551615 entries"),
+            (
+                "%%MatrixMarket matrix array real general\n9999999999999 9999999999999\n",
+                "promises 18446744073709551615 entries",
+            ),
         ];
         for (text, message) in rows {
             let error = parsed(text).unwrap_err();

@@ -34,14 +34,15 @@ mod tests;
 
 use std::time::Instant;
 
-pub use matrix::SparseMatrix;
+pub use dense::{FactorTiming, measure_factorisation};
+pub use matrix::{Entry, SparseMatrix};
 pub use options::{Arithmetic, LinearMethod, METHODS, PRECONDITIONERS, Preconditioning, SolveOptions};
 pub use report::{Solution, SolveStatus};
 pub use system::{System, read_matrix, read_vector, write_vector};
 
 use crate::{Error, Gpu, Result};
-use matrix::norm;
 use dense::solve_dense;
+use matrix::norm;
 use options::{Needs, Way};
 use report::Outcome;
 
@@ -72,7 +73,8 @@ pub fn solve(gpu: &Gpu, system: &System, options: &SolveOptions) -> Result<Solut
 pub fn solve_batch(gpu: &Gpu, systems: &[System], options: &SolveOptions) -> Result<Vec<Solution>> {
     let began = Instant::now();
     let Way::Factors(kind) = options.method.way else {
-        let message = format!("`{}` takes one system at a time; lu, qr and cholesky take many", options.method.name);
+        let message =
+            format!("`{}` takes one system at a time; lu, qr and cholesky take many", options.method.name);
         return Err(Error::setting("method", message));
     };
     let shape = |system: &System| (system.matrix.rows(), system.matrix.columns());

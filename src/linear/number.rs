@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn numbers_come_back_as_far_as_they_have_bits() {
-        let values = [0.0, 1.0 / 3.0, -1e-7, 12345.678_901_234_5];
+        let values = [0.0, 1.0 / 3.0, -1e-7, 12_345.678];
         // Half a unit in the last of 24, 48 and 53 bits.
         for (number, within) in
             [(Number::Single, 2f64.powi(-24)), (Number::Pair, 2f64.powi(-48)), (Number::Double, 0.0)]
@@ -100,7 +100,8 @@ mod tests {
     #[test]
     fn arithmetic_on_the_device_keeps_the_bits_of_its_numbers() {
         let gpu = Gpu::new(&GpuOptions::default()).unwrap();
-        let rows: [(&str, &str, fn(f64, f64) -> f64); 5] = [
+        type Exact = fn(f64, f64) -> f64;
+        let rows: [(&str, &str, Exact); 5] = [
             ("sum", "add(x[i], y[i])", |x, y| x + y),
             ("difference", "subtract(x[i], y[i])", |x, y| x - y),
             ("product", "multiply(x[i], y[i])", |x, y| x * y),
@@ -117,7 +118,8 @@ mod tests {
             let device = Device::new(&gpu, number).unwrap();
             // What the device has of them.
             let [a, b] = [&a, &b].map(|values| number.decode(&number.encode(values)));
-            let [x, y, result] = [device.vector(&a).unwrap(), device.vector(&b).unwrap(), device.zeros(count).unwrap()];
+            let [x, y, result] =
+                [device.vector(&a).unwrap(), device.vector(&b).unwrap(), device.zeros(count).unwrap()];
             for (label, call, exact) in rows {
                 let text = format!(
                     "struct Params {{ fold: u32, count: u32 }}
@@ -139,9 +141,15 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
                 list.each(&shader, count, &[count as u32], &[&x, &y, &result]);
                 list.finish().unwrap().submit(&gpu, 1);
                 let mut worst = 0.0_f64;
-                for (found, (&a, &b)) in device.read(&result, count).unwrap().into_iter().zip(a.iter().zip(&b)) {
+                for (found, (&a, &b)) in
+                    device.read(&result, count).unwrap().into_iter().zip(a.iter().zip(&b))
+                {
                     // Of sums relative to what is added, for the rest may cancel.
-                    let size = if call.starts_with("add") || call.starts_with("sub") { a.abs() + b.abs() } else { exact(a, b).abs() };
+                    let size = if call.starts_with("add") || call.starts_with("sub") {
+                        a.abs() + b.abs()
+                    } else {
+                        exact(a, b).abs()
+                    };
                     worst = worst.max((found - exact(a, b)).abs() / size);
                 }
                 assert!(worst <= number.epsilon(), "{number:?} {label}: {worst:e}");

@@ -5,7 +5,9 @@ use super::device::Device;
 use super::matrix::SparseMatrix;
 use super::number::Number;
 use super::report::Outcome;
-use super::sparse::{Factor, Preconditioner, conjugate_gradients, incomplete_cholesky, lsqr, symmetric_sweep};
+use super::sparse::{
+    Factor, Preconditioner, conjugate_gradients, incomplete_cholesky, lsqr, symmetric_sweep,
+};
 use super::sparse::{gauss_seidel, jacobi};
 use super::system::System;
 use crate::error::did_you_mean;
@@ -133,17 +135,19 @@ pub static PRECONDITIONERS: [Preconditioning; 3] = [
     Preconditioning {
         name: "jacobi",
         about: "the diagonal",
-        make: |matrix| Preconditioner::Diagonal(matrix.diagonal().into_iter().map(|value| 1.0 / value).collect()),
+        make: |matrix| {
+            Preconditioner::Diagonal(matrix.diagonal().into_iter().map(|value| 1.0 / value).collect())
+        },
     },
     Preconditioning {
         name: "ssor",
         about: "a symmetric Gauss-Seidel sweep, forth and back over the colours",
-        make: |matrix| Preconditioner::Factor(symmetric_sweep(matrix)),
+        make: |matrix| Preconditioner::Factor(Box::new(symmetric_sweep(matrix))),
     },
     Preconditioning {
         name: "ic0",
         about: "the incomplete Cholesky factor with A's own pattern",
-        make: |matrix| Preconditioner::Factor(incomplete_cholesky(matrix)),
+        make: |matrix| Preconditioner::Factor(Box::new(incomplete_cholesky(matrix))),
     },
 ];
 
@@ -179,7 +183,8 @@ impl std::str::FromStr for Arithmetic {
     /// Reads `f32` or `f64`.
     fn from_str(text: &str) -> Result<Self> {
         let found = ARITHMETIC.iter().find(|(name, _)| *name == text).map(|(_, arithmetic)| *arithmetic);
-        found.ok_or_else(|| Error::setting("precision", did_you_mean(text, &ARITHMETIC.map(|(name, _)| name))))
+        found
+            .ok_or_else(|| Error::setting("precision", did_you_mean(text, &ARITHMETIC.map(|(name, _)| name))))
     }
 }
 
@@ -286,7 +291,9 @@ impl SolveOptions {
         }
         if matrix.rows() != matrix.columns() {
             let (rows, columns) = (matrix.rows(), matrix.columns());
-            return wrong(format!("is {rows} × {columns}, and `{name}` takes square ones; `lsqr` solves least squares"));
+            return wrong(format!(
+                "is {rows} × {columns}, and `{name}` takes square ones; `lsqr` solves least squares"
+            ));
         }
         if needs == Needs::PositiveDefinite
             && let Some((row, column, value, mirror)) = matrix.asymmetry()

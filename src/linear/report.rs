@@ -51,6 +51,9 @@ pub struct Solution {
     pub seconds: f64,
 }
 
+/// How a system failed, and why.
+pub(super) type Failure = (SolveStatus, String);
+
 /// What a method hands back.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -65,7 +68,14 @@ pub(super) struct Outcome {
 impl Outcome {
     /// No iteration, and zeros.
     pub fn none(unknowns: usize, status: SolveStatus) -> Self {
-        Outcome { x: vec![0.0; unknowns], status, reason: None, iterations: 0, condition: None, notes: Vec::new() }
+        Outcome {
+            x: vec![0.0; unknowns],
+            status,
+            reason: None,
+            iterations: 0,
+            condition: None,
+            notes: Vec::new(),
+        }
     }
 
     /// The solution of b = 0.

@@ -4,7 +4,7 @@
 //! residual had drifted from the true one, it takes another.
 
 use super::matrix::norm;
-use super::report::{Outcome, SolveStatus, relative_gradient};
+use super::report::{Failure, Outcome, SolveStatus, relative_gradient};
 use super::system::System;
 use crate::Result;
 
@@ -20,7 +20,7 @@ pub(super) struct RoundEnd {
     pub x: Vec<f64>,
     pub iterations: u64,
     /// Why there is no sense in another round, if so.
-    pub failed: Option<(SolveStatus, String)>,
+    pub failed: Option<Failure>,
 }
 
 /// A round that does not make the residual less than this share of what it was is the last.
@@ -73,6 +73,11 @@ impl<'a> Rounds<'a> {
             (self.outcome.x, self.residual, self.size) = (x, after, now);
         }
         let relative = self.size / self.whole();
+        if let Some(lost) = self.lost_in_rounding() {
+            (self.outcome.status, self.outcome.reason, self.is_done) =
+                (SolveStatus::Singular, Some(lost), true);
+            return;
+        }
         if relative <= self.tolerance || self.is_least() {
             (self.outcome.status, self.is_done) = (SolveStatus::Converged, true);
             return;
@@ -83,6 +88,15 @@ impl<'a> Rounds<'a> {
         if let Some((status, reason)) = end.failed.or_else(limited).or_else(stalled) {
             (self.outcome.status, self.outcome.reason, self.is_done) = (status, Some(reason), true);
         }
+    }
+
+    /// What is told where x is so large that even f64 loses the residual: the matrix takes its direction to nearly 0.
+    fn lost_in_rounding(&self) -> Option<String> {
+        let rounding = f64::EPSILON * norm(&self.system.matrix.product_of_sizes(&self.outcome.x));
+        let size = norm(&self.outcome.x);
+        (rounding > self.tolerance * self.whole()).then(|| {
+            format!("x has grown to a size of {size:.0e}, where the residual is lost in rounding: the matrix is nearly singular")
+        })
     }
 
     /// Whether the least squares are found of a system that has more equations than unknowns.
@@ -106,11 +120,12 @@ pub(super) fn solve_in_rounds(
     Ok(rounds.outcome)
 }
 
-fn stalled(residual: f64) -> (SolveStatus, String) {
-    let reason = format!("rounding keeps the relative residual at {residual:.1e}; `--precision f64` may go below");
+fn stalled(residual: f64) -> Failure {
+    let reason =
+        format!("rounding keeps the relative residual at {residual:.1e}; `--precision f64` may go below");
     (SolveStatus::MaxIterations, reason)
 }
 
-fn out_of(limit: u64, residual: f64) -> (SolveStatus, String) {
+fn out_of(limit: u64, residual: f64) -> Failure {
     (SolveStatus::MaxIterations, format!("{limit} iterations left a relative residual of {residual:.1e}"))
 }

@@ -29,7 +29,10 @@ impl System {
             return Err(Error::shape("solve", message));
         }
         if let Some(row) = rhs.iter().position(|value| !value.is_finite()) {
-            return Err(Error::setting("rhs", format!("row {} is {}, not a finite number", row + 1, rhs[row])));
+            return Err(Error::setting(
+                "rhs",
+                format!("row {} is {}, not a finite number", row + 1, rhs[row]),
+            ));
         }
         Ok(System { matrix, rhs, known: None })
     }
@@ -98,7 +101,11 @@ pub fn read_vector(path: &Path) -> Result<Vec<f64>> {
     };
     check_is_vector(path, &shape)?;
     if let Some(place) = values.iter().position(|value| !value.is_finite()) {
-        return Err(Error::data(path, format!("row {}", place + 1), format!("{} is not finite", values[place])));
+        return Err(Error::data(
+            path,
+            format!("row {}", place + 1),
+            format!("{} is not finite", values[place]),
+        ));
     }
     Ok(values)
 }

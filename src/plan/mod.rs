@@ -33,8 +33,8 @@ pub(crate) use blueprint::Blueprint;
 pub(crate) use expression::literal;
 pub use half::Precision;
 pub(crate) use kernels::matmul::{
-    Body, Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout as MatmulLayout, MatmulParams, MatmulSpec, Operand,
-    ProductShape, Tile, Tiling, Tilings, matmul_wgsl, tiles, tiling_for,
+    Body, Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout as MatmulLayout, MatmulParams, MatmulSpec,
+    Operand, ProductShape, Tile, Tiling, Tilings, matmul_wgsl, tiles, tiling_for,
 };
 pub(crate) use lower::fold_groups;
 pub use memory_map::{MemoryMap, PlacedTensor};

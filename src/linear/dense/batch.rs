@@ -28,13 +28,20 @@ impl Batch {
         let padded_rows = (rows + ld - columns).next_multiple_of(BLOCK);
         // Before the host takes as much memory.
         let buffer = device.zeros(matrices.len() * padded_rows * ld)?;
-        let mut values = vec![0.0; matrices.len() * padded_rows * ld];
-        for (matrix, values) in matrices.iter().zip(values.chunks_exact_mut(padded_rows * ld)) {
+        let batch = Batch { count: matrices.len(), rows, columns, padded_rows, ld, buffer };
+        batch.fill(device, matrices)?;
+        Ok(batch)
+    }
+
+    /// Puts matrices in the place of what is there.
+    pub fn fill(&self, device: &Device, matrices: &[SparseMatrix]) -> Result<()> {
+        let Batch { rows, columns, ld, .. } = *self;
+        let mut values = vec![0.0; self.count * self.stride()];
+        for (matrix, values) in matrices.iter().zip(values.chunks_exact_mut(self.stride())) {
             matrix.entries().for_each(|(row, column, value)| values[row * ld + column] = value);
             (0..ld - columns).for_each(|more| values[(rows + more) * ld + columns + more] = 1.0);
         }
-        device.write(&buffer, &values)?;
-        Ok(Batch { count: matrices.len(), rows, columns, padded_rows, ld, buffer })
+        device.write(&self.buffer, &values)
     }
 
     /// Numbers of one matrix.

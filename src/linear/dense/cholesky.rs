@@ -8,7 +8,7 @@ use super::scaling::Scaling;
 use crate::Result;
 use crate::linear::device::{Device, Shader};
 use crate::linear::matrix::SparseMatrix;
-use crate::linear::report::SolveStatus;
+use crate::linear::report::{Failure, SolveStatus};
 
 pub(super) static PANEL: Shader = Shader {
     label: "Cholesky factor of a panel",
@@ -22,10 +22,11 @@ pub(super) static PANEL: Shader = Shader {
 const STRIP: usize = 256;
 
 /// The factorisation for symmetric positive definite matrices.
-pub(in crate::linear) static CHOLESKY: Kind = Kind { scale: Scaling::of_diagonal, factorise, judge };
+pub(in crate::linear) static CHOLESKY: Kind =
+    Kind { scale: Scaling::of_diagonal, factorise, operations: |n| n * n * n / 3, judge };
 
 /// The matrix has a diagonal between 1 and 4: a square within the rounding of sums of such numbers is 0 to it.
-fn judge(squares: &[f64], epsilon: f64) -> Option<(SolveStatus, String)> {
+fn judge(squares: &[f64], epsilon: f64) -> Option<Failure> {
     let rounding = squares.len() as f64 * epsilon;
     let row = squares.iter().position(|square| *square <= 0.0 || !square.is_finite())?;
     let what = format!("the square of row {} of the factor's diagonal is {:.1e}", row + 1, squares[row]);
@@ -61,7 +62,8 @@ fn factorise<'a>(device: &'a Device<'a>, matrices: &[SparseMatrix]) -> Result<Fa
             );
         }
     }
-    list.finish()?.submit(device.gpu, 1);
+    let factorisation = list.finish()?;
+    factorisation.submit(device.gpu, 1);
     let diagonals = read_vectors(device, &batch, &squares)?;
     let x = device.zeros(batch.count * n)?;
     let solve = || -> Result<_> {
@@ -76,5 +78,17 @@ fn factorise<'a>(device: &'a Device<'a>, matrices: &[SparseMatrix]) -> Result<Fa
     let (forward, backward) = (solve()?, solve()?);
     let order = vec![(0..batch.rows).collect(); batch.count];
     let (rows, columns) = (batch.rows, batch.columns);
-    Ok(Factors { device, rows, columns, batch, _held: Vec::new(), x, forward, backward, order, diagonals })
+    Ok(Factors {
+        device,
+        rows,
+        columns,
+        batch,
+        factorisation,
+        _held: vec![squares, copies],
+        x,
+        forward,
+        backward,
+        order,
+        diagonals,
+    })
 }

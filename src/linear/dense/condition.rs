@@ -18,7 +18,8 @@ pub(super) fn inverse_norms(
     let mut is_done = vec![false; batch];
     for _ in 0..STEPS {
         let y = solve(&x)?;
-        let signs: Vec<Vec<f64>> = y.iter().map(|y| y.iter().map(|value| 1f64.copysign(*value)).collect()).collect();
+        let signs: Vec<Vec<f64>> =
+            y.iter().map(|y| y.iter().map(|value| 1f64.copysign(*value)).collect()).collect();
         let z = solve_transposed(&signs)?;
         for entry in 0..batch {
             let now = one_norm(&y[entry]);
@@ -28,7 +29,7 @@ pub(super) fn inverse_norms(
             let along: f64 = z[entry].iter().zip(&x[entry]).map(|(z, x)| z * x).sum();
             let best = z[entry].iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
             let Some((place, size)) = best.map(|(place, value)| (place, value.abs())) else { continue };
-            is_done[entry] |= !is_better || !(size > along);
+            is_done[entry] |= !is_better || size <= along;
             x[entry] = vec![0.0; rows];
             x[entry][place] = 1.0;
         }

@@ -33,6 +33,8 @@ pub(super) struct Factors<'a> {
     pub batch: Batch,
     /// What else the launches read.
     pub _held: Vec<Buffer>,
+    /// What made the factors of the batch's matrices.
+    pub factorisation: Launches,
     /// The vectors that are solved for, one of the batch's padded rows for each matrix.
     pub x: Buffer,
     /// x = A⁻¹·x, with rows in the factor's order.
@@ -48,7 +50,8 @@ pub(super) struct Factors<'a> {
 impl Factors<'_> {
     /// A⁻¹ times a vector of as many numbers as there are rows, for each matrix.
     pub fn solve(&self, rhs: &[Vec<f64>]) -> Result<Vec<Vec<f64>>> {
-        let ordered = rhs.iter().zip(&self.order).map(|(rhs, order)| order.iter().map(|&row| rhs[row]).collect());
+        let ordered =
+            rhs.iter().zip(&self.order).map(|(rhs, order)| order.iter().map(|&row| rhs[row]).collect());
         self.run(&self.forward, ordered, self.columns)
     }
 
@@ -85,7 +88,8 @@ impl Factors<'_> {
 pub(super) fn substitute<'a>(list: &mut LaunchList<'a>, batch: &'a Batch, x: &'a Buffer, triangle: Triangle) {
     let steps = if triangle.is_transposed { [1, batch.ld] } else { [batch.ld, 1] };
     let parameters = [batch.ld, steps[0], steps[1], batch.stride(), batch.padded_rows];
-    let [unit, upper] = [triangle.has_unit_diagonal, triangle.is_upper != triangle.is_transposed].map(u32::from);
+    let [unit, upper] =
+        [triangle.has_unit_diagonal, triangle.is_upper != triangle.is_transposed].map(u32::from);
     let parameters = [&parameters.map(|number| number as u32)[..], &[unit, upper]].concat();
     list.groups(&SUBSTITUTE, batch.count, &parameters, &[&batch.buffer, x]);
 }

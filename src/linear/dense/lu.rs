@@ -6,9 +6,10 @@ use super::factors::{Factors, Triangle, read_vectors, substitute};
 use super::product::{Block, Product, tile};
 use super::scaling::Scaling;
 use crate::Result;
-use crate::linear::device::{Device, Shader};
+use crate::gpu::Buffer;
+use crate::linear::device::{Device, Launches, Shader};
 use crate::linear::matrix::SparseMatrix;
-use crate::linear::report::SolveStatus;
+use crate::linear::report::{Failure, SolveStatus};
 
 const PANEL: &str = include_str!("../../../shaders/linear/panel.wgsl");
 
@@ -28,9 +29,10 @@ pub(super) static ROWS: Shader = Shader {
 };
 
 /// The factorisation for any square matrix.
-pub(in crate::linear) static LU: Kind = Kind { scale: Scaling::of_both, factorise, judge };
+pub(in crate::linear) static LU: Kind =
+    Kind { scale: Scaling::of_both, factorise, operations: |n| 2 * n * n * n / 3, judge };
 
-fn judge(pivots: &[f64], _: f64) -> Option<(SolveStatus, String)> {
+fn judge(pivots: &[f64], _: f64) -> Option<Failure> {
     let row = pivots.iter().position(|pivot| *pivot == 0.0 || !pivot.is_finite())?;
     let reason = format!("column {} has no pivot: it depends on the columns before it", row + 1);
     Some((SolveStatus::Singular, reason))
@@ -40,13 +42,13 @@ fn factorise<'a>(device: &'a Device<'a>, matrices: &[SparseMatrix]) -> Result<Fa
     let batch = Batch::new(device, matrices)?;
     let n = batch.ld;
     let pivots = device.indices(&vec![0; batch.count * n])?;
-    let diagonals = device.zeros(batch.count * n)?;
+    let diagonals_buffer = device.zeros(batch.count * n)?;
     let [negated, upper] = [device.zeros(batch.count * n * BLOCK)?, device.zeros(batch.count * n * BLOCK)?];
     let mut list = device.launches();
     let rest = n - BLOCK;
     let tile = tile(device, [rest, rest, BLOCK]);
     for first in batch.panels() {
-        let writes = [&batch.buffer, &pivots, &diagonals, &negated];
+        let writes = [&batch.buffer, &pivots, &diagonals_buffer, &negated];
         list.groups(&ELIMINATE, batch.count, &batch.panel(n, first, n * BLOCK), &writes);
         let columns = batch.count * n;
         list.each(&ROWS, columns, &batch.panel(columns, first, n * BLOCK), &[&pivots, &batch.buffer, &upper]);
@@ -65,12 +67,29 @@ fn factorise<'a>(device: &'a Device<'a>, matrices: &[SparseMatrix]) -> Result<Fa
             );
         }
     }
-    list.finish()?.submit(device.gpu, 1);
-    let diagonals = read_vectors(device, &batch, &diagonals)?;
+    let factorisation = list.finish()?;
+    factorisation.submit(device.gpu, 1);
+    let diagonals = read_vectors(device, &batch, &diagonals_buffer)?;
+    let x = device.zeros(batch.count * n)?;
     let exchanged = device.read_bytes(&pivots, 4 * (batch.count * n) as u64)?;
     let exchanged: Vec<u32> = bytemuck::pod_collect_to_vec(&exchanged);
     let order = exchanged.chunks_exact(n).map(|exchanges| order(&exchanges[..batch.columns])).collect();
-    solver(device, batch, order, diagonals)
+    let held = vec![pivots, diagonals_buffer, negated, upper];
+    let [forward, backward] = solutions(device, &batch, &x)?;
+    let (rows, columns) = (batch.rows, batch.columns);
+    Ok(Factors {
+        device,
+        rows,
+        columns,
+        batch,
+        factorisation,
+        _held: held,
+        x,
+        forward,
+        backward,
+        order,
+        diagonals,
+    })
 }
 
 /// The row at each place after exchanges, one after another.
@@ -85,26 +104,15 @@ fn order(exchanges: &[u32]) -> Vec<usize> {
     order
 }
 
-fn solver<'a>(
-    device: &'a Device<'a>,
-    batch: Batch,
-    order: Vec<Vec<usize>>,
-    diagonals: Vec<Vec<f64>>,
-) -> Result<Factors<'a>> {
-    let x = device.zeros(batch.count * batch.padded_rows)?;
-    let triangle = |is_upper: bool, is_transposed: bool| Triangle {
-        is_upper,
-        has_unit_diagonal: !is_upper,
-        is_transposed,
+/// x = U⁻¹·L⁻¹·x, and x = L⁻ᵀ·U⁻ᵀ·x.
+fn solutions(device: &Device, batch: &Batch, x: &Buffer) -> Result<[Launches; 2]> {
+    let solve = |is_transposed: bool| {
+        let mut list = device.launches();
+        for is_upper in [is_transposed, !is_transposed] {
+            let triangle = Triangle { is_upper, has_unit_diagonal: !is_upper, is_transposed };
+            substitute(&mut list, batch, x, triangle);
+        }
+        list.finish()
     };
-    let mut forward = device.launches();
-    substitute(&mut forward, &batch, &x, triangle(false, false));
-    substitute(&mut forward, &batch, &x, triangle(true, false));
-    let forward = forward.finish()?;
-    let mut backward = device.launches();
-    substitute(&mut backward, &batch, &x, triangle(true, true));
-    substitute(&mut backward, &batch, &x, triangle(false, true));
-    let backward = backward.finish()?;
-    let (rows, columns) = (batch.rows, batch.columns);
-    Ok(Factors { device, rows, columns, batch, _held: Vec::new(), x, forward, backward, order, diagonals })
+    Ok([solve(false)?, solve(true)?])
 }

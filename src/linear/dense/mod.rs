@@ -2,6 +2,7 @@
 //! what is right of it takes products of matrices. A matrix' rows and columns are brought to size 1 first; solutions are refined.
 
 mod batch;
+mod bench;
 mod cholesky;
 mod condition;
 mod factors;
@@ -16,7 +17,7 @@ mod tests;
 use super::device::Device;
 use super::matrix::SparseMatrix;
 use super::options::SolveOptions;
-use super::report::{Outcome, SolveStatus};
+use super::report::{Failure, Outcome, SolveStatus};
 use super::rounds::{RoundEnd, Rounds};
 use super::system::System;
 use crate::Result;
@@ -24,6 +25,7 @@ use condition::inverse_norms;
 use factors::Factors;
 use scaling::Scaling;
 
+pub use bench::{FactorTiming, measure_factorisation};
 pub(super) use cholesky::CHOLESKY;
 pub(super) use lu::LU;
 pub(super) use qr::QR;
@@ -33,8 +35,10 @@ pub(super) struct Kind {
     scale: fn(&SparseMatrix) -> Scaling,
     /// The factors of matrices of one shape.
     factorise: for<'a> fn(&'a Device<'a>, &[SparseMatrix]) -> Result<Factors<'a>>,
+    /// Multiplications and additions for n rows and columns.
+    operations: fn(u64) -> u64,
     /// What a diagonal of the factor says against the matrix, if anything.
-    judge: fn(&[f64], f64) -> Option<(SolveStatus, String)>,
+    judge: fn(&[f64], f64) -> Option<Failure>,
 }
 
 /// Pivots below this many roundings of the largest, and matrices whose condition number is not below one over a rounding, are
@@ -53,15 +57,21 @@ pub(super) fn solve_dense(
     }
     // A matrix with more columns than rows is factorised on its side: its least solution is that of the transposed factor.
     let is_wide = systems.iter().any(|system| system.matrix.columns() > system.matrix.rows());
-    let matrices: Vec<SparseMatrix> =
-        systems.iter().map(|system| if is_wide { system.matrix.transposed() } else { system.matrix.clone() }).collect();
+    let matrices: Vec<SparseMatrix> = systems
+        .iter()
+        .map(|system| if is_wide { system.matrix.transposed() } else { system.matrix.clone() })
+        .collect();
     let scalings: Vec<Scaling> = matrices.iter().map(kind.scale).collect();
     let scaled: Vec<SparseMatrix> =
         matrices.iter().zip(&scalings).map(|(matrix, scaling)| scaling.of(matrix)).collect();
     let factors = (kind.factorise)(device, &scaled)?;
     let solver = Solver { factors, scalings, is_wide };
-    let verdicts: Vec<_> =
-        solver.factors.diagonals.iter().map(|diagonal| (kind.judge)(diagonal, device.number.epsilon())).collect();
+    let verdicts: Vec<_> = solver
+        .factors
+        .diagonals
+        .iter()
+        .map(|diagonal| (kind.judge)(diagonal, device.number.epsilon()))
+        .collect();
     let mut rounds: Vec<Rounds> = systems
         .iter()
         .map(|system| Rounds::new(system, options.tolerance, options.iterations(system.matrix.columns())))
@@ -79,18 +89,20 @@ pub(super) fn solve_dense(
         .collect())
 }
 
-fn conclude(outcome: Outcome, verdict: Option<(SolveStatus, String)>) -> Outcome {
+fn conclude(outcome: Outcome, verdict: Option<Failure>) -> Outcome {
     match verdict {
         Some((status, reason)) => Outcome { status, reason: Some(reason), ..outcome },
         None => outcome,
     }
 }
 
-fn nearly_singular(diagonal: &[f64], condition: Option<f64>, epsilon: f64) -> Option<(SolveStatus, String)> {
-    let condition = condition.filter(|condition| !(*condition < 1.0 / epsilon))?;
+fn nearly_singular(diagonal: &[f64], condition: Option<f64>, epsilon: f64) -> Option<Failure> {
+    let condition = condition.filter(|condition| *condition >= 1.0 / epsilon || condition.is_nan())?;
     let sizes = || diagonal.iter().map(|value| value.abs());
     let (least, largest) = (sizes().fold(f64::INFINITY, f64::min), sizes().fold(0.0, f64::max));
-    let reason = format!("its condition number is about {condition:.0e}, too large for the precision to tell it from singular");
+    let reason = format!(
+        "its condition number is about {condition:.0e}, too large for the precision to tell it from singular"
+    );
     (least <= PIVOT_ROUNDINGS * epsilon * largest).then_some((SolveStatus::Singular, reason))
 }
 
@@ -121,7 +133,7 @@ impl Solver<'_> {
     }
 
     /// Rounds of all systems that go on, together.
-    fn refine(&self, all: &mut [Rounds], verdicts: &[Option<(SolveStatus, String)>]) -> Result<()> {
+    fn refine(&self, all: &mut [Rounds], verdicts: &[Option<Failure>]) -> Result<()> {
         loop {
             let next: Vec<_> = all
                 .iter()
@@ -132,8 +144,10 @@ impl Solver<'_> {
                 return Ok(());
             }
             let height = if self.is_wide { self.factors.columns } else { self.factors.rows };
-            let rhs: Vec<Vec<f64>> =
-                next.iter().map(|round| round.as_ref().map_or(vec![0.0; height], |round| round.rhs.clone())).collect();
+            let rhs: Vec<Vec<f64>> = next
+                .iter()
+                .map(|round| round.as_ref().map_or(vec![0.0; height], |round| round.rhs.clone()))
+                .collect();
             let x = self.solve(&rhs)?;
             let ended = all.iter_mut().zip(x).zip(&next).filter(|(_, round)| round.is_some());
             ended.for_each(|((rounds, x), _)| rounds.take(RoundEnd { x, iterations: 1, failed: None }));

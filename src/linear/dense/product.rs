@@ -72,10 +72,8 @@ impl<'a> LaunchList<'a> {
         };
         let device = self.device();
         let text = matmul_wgsl(&spec, "", &Epilogue::default(), FIRST_EPILOGUE_BINDING);
-        let [tiles_m, tiles_n] = [
-            m.div_ceil(tile.workgroup_rows() as usize),
-            n.div_ceil(tile.workgroup_columns() as usize),
-        ];
+        let [tiles_m, tiles_n] =
+            [m.div_ceil(tile.workgroup_rows() as usize), n.div_ceil(tile.workgroup_columns() as usize)];
         let (groups, fold) = fold_groups(tiles_m * tiles_n * batch, device.gpu.profile());
         let offset = |block: &Block| (block.first[0] * block.ld + block.first[1]) as u32;
         let params = MatmulParams {

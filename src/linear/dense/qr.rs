@@ -9,7 +9,7 @@ use crate::Result;
 use crate::gpu::Buffer;
 use crate::linear::device::{Device, LaunchList, Shader};
 use crate::linear::matrix::SparseMatrix;
-use crate::linear::report::SolveStatus;
+use crate::linear::report::{Failure, SolveStatus};
 
 const SHARED: &[&str] = &[include_str!("../../../shaders/linear/panel.wgsl")];
 
@@ -36,9 +36,10 @@ pub(super) static REFLECTIONS: Shader = Shader {
 };
 
 /// The factorisation for any matrix, and for least squares.
-pub(in crate::linear) static QR: Kind = Kind { scale: Scaling::of_columns, factorise, judge };
+pub(in crate::linear) static QR: Kind =
+    Kind { scale: Scaling::of_columns, factorise, operations: |n| 4 * n * n * n / 3, judge };
 
-fn judge(diagonal: &[f64], _: f64) -> Option<(SolveStatus, String)> {
+fn judge(diagonal: &[f64], _: f64) -> Option<Failure> {
     let row = diagonal.iter().position(|value| *value == 0.0 || !value.is_finite())?;
     Some((SolveStatus::Singular, format!("column {} depends on the columns before it", row + 1)))
 }
@@ -52,6 +53,12 @@ struct Scratch {
     /// Vᵀ·A and −Tᵀ·Vᵀ·A, 32 rows each.
     w: Buffer,
     turned: Buffer,
+}
+
+impl Scratch {
+    fn into_buffers(self) -> Vec<Buffer> {
+        vec![self.taus, self.diagonals, self.vectors, self.turns, self.w, self.turned]
+    }
 }
 
 fn factorise<'a>(device: &'a Device<'a>, matrices: &[SparseMatrix]) -> Result<Factors<'a>> {
@@ -69,7 +76,8 @@ fn factorise<'a>(device: &'a Device<'a>, matrices: &[SparseMatrix]) -> Result<Fa
     for first in batch.panels() {
         panel(&mut list, &batch, &scratch, first);
     }
-    list.finish()?.submit(device.gpu, 1);
+    let factorisation = list.finish()?;
+    factorisation.submit(device.gpu, 1);
     let diagonals = read_vectors(device, &batch, &scratch.diagonals)?;
     let x = device.zeros(count * height)?;
     let triangle = |is_transposed| Triangle { is_upper: true, has_unit_diagonal: false, is_transposed };
@@ -82,8 +90,20 @@ fn factorise<'a>(device: &'a Device<'a>, matrices: &[SparseMatrix]) -> Result<Fa
     reflect(&mut backward, &batch, [&scratch.taus, &x], true);
     let backward = backward.finish()?;
     let order = vec![(0..batch.rows).collect(); count];
-    let (rows, columns, held) = (batch.rows, batch.columns, vec![scratch.taus]);
-    Ok(Factors { device, rows, columns, batch, _held: held, x, forward, backward, order, diagonals })
+    let (rows, columns, held) = (batch.rows, batch.columns, scratch.into_buffers());
+    Ok(Factors {
+        device,
+        rows,
+        columns,
+        batch,
+        factorisation,
+        _held: held,
+        x,
+        forward,
+        backward,
+        order,
+        diagonals,
+    })
 }
 
 /// A panel, and A −= V·Tᵀ·Vᵀ·A right of it.

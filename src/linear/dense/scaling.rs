@@ -19,7 +19,8 @@ impl Scaling {
 
     /// Columns alone: least squares weigh rows.
     pub fn of_columns(matrix: &SparseMatrix) -> Self {
-        let columns = factors(matrix.columns(), matrix.entries().map(|(_, column, value)| (column, value.abs())));
+        let columns =
+            factors(matrix.columns(), matrix.entries().map(|(_, column, value)| (column, value.abs())));
         Scaling { rows: vec![1.0; matrix.rows()], columns }
     }
 

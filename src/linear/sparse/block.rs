@@ -73,7 +73,11 @@ impl Block {
             let times = chunk.min(limit - done);
             iteration.submit(device.gpu, times);
             let said = self.read(device, done)?;
-            if watch(&said) || said.stop.is_some() || said.iterations >= limit || said.iterations < done + times {
+            if watch(&said)
+                || said.stop.is_some()
+                || said.iterations >= limit
+                || said.iterations < done + times
+            {
                 return Ok(said);
             }
             done = said.iterations;

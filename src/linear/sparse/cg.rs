@@ -11,7 +11,7 @@ use crate::Result;
 use crate::gpu::Buffer;
 use crate::linear::device::{Device, LaunchList, Launches, Shader};
 use crate::linear::options::SolveOptions;
-use crate::linear::report::{Outcome, SolveStatus};
+use crate::linear::report::{Failure, Outcome, SolveStatus};
 use crate::linear::rounds::{Round, RoundEnd, solve_in_rounds};
 use crate::linear::system::System;
 use crate::linear::tridiagonal::extremes;
@@ -20,7 +20,8 @@ const SLOTS: &str = include_str!("../../../shaders/linear/cg_slots.wgsl");
 
 const BEFORE: &[&str] = &[BLOCK, SLOTS, FINISH];
 
-pub(super) static BEGIN: Shader = finishing("start of CG", BEFORE, include_str!("../../../shaders/linear/cg_begin.wgsl"));
+pub(super) static BEGIN: Shader =
+    finishing("start of CG", BEFORE, include_str!("../../../shaders/linear/cg_begin.wgsl"));
 pub(super) static CURVATURE: Shader =
     finishing("curvature of CG", BEFORE, include_str!("../../../shaders/linear/cg_curvature.wgsl"));
 pub(super) static RESIDUALS: Shader =
@@ -54,8 +55,7 @@ pub(in crate::linear) fn conjugate_gradients(
     let preconditioner = options.preconditioner.map(|chosen| (chosen.make)(&matrix));
     let notes = preconditioner.as_ref().and_then(|made| made.note()).into_iter().collect();
     let memory = Memory::new(device, matrix.rows())?;
-    let preconditioner =
-        preconditioner.map(|made| DevicePreconditioner::new(device, &made)).transpose()?;
+    let preconditioner = preconditioner.map(|made| DevicePreconditioner::new(device, &made)).transpose()?;
     let on_device = DeviceMatrix::new(device, &matrix)?;
     let [begin, iteration] = memory.launches(device, &on_device, preconditioner.as_ref())?;
     let mut lanczos = Vec::new();
@@ -135,7 +135,9 @@ impl Memory {
         device.write(&self.x, &zeros)?;
         device.write(&self.direction, &zeros)?;
         device.write(&self.residual, &round.rhs)?;
-        self.block.start(device, &[round.target * round.target, 1.0])?;
+        // In the order of `cg_slots.wgsl`.
+        let scalars = [round.target * round.target, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, flat(device)];
+        self.block.start(device, &scalars)?;
         begin.submit(device.gpu, 1);
         let is_first = lanczos.is_empty();
         let said = self.block.run(device, iteration, round.iterations, |said| {
@@ -149,19 +151,26 @@ impl Memory {
     }
 }
 
+/// The curvature p·A·p / p·p that is 0 within the rounding of a matrix whose largest value lies between 1 and 2.
+fn flat(device: &Device) -> f64 {
+    4.0 * device.number.epsilon()
+}
+
 /// Why a round ended without a solution, if it did for a reason.
-fn failure(device: &Device, said: &Said) -> Option<(SolveStatus, String)> {
+fn failure(device: &Device, said: &Said) -> Option<Failure> {
     let curvature = said.scalars[CURVATURE_SLOT] / said.scalars[SQUARE_SLOT];
     let after = format!("after {} iterations", said.iterations);
-    // The largest value of the matrix lies between 1 and 2.
-    let is_flat = curvature.abs() <= 16.0 * device.number.epsilon() || curvature.is_nan();
+    let is_flat = curvature.abs() <= flat(device) || curvature.is_nan();
     match said.stop {
-        Some(Stop::Curved) if is_flat => {
-            Some((SolveStatus::Singular, format!("{after} the matrix takes a direction to zero, within rounding")))
-        }
+        Some(Stop::Curved) if is_flat => Some((
+            SolveStatus::Singular,
+            format!("{after} the matrix takes a direction to zero, within rounding"),
+        )),
         Some(Stop::Curved) => Some((
             SolveStatus::Indefinite,
-            format!("{after} a direction p with p·A·p < 0 was met; `lsqr` and `lu` need no positive definite matrix"),
+            format!(
+                "{after} a direction p with p·A·p < 0 was met; `lsqr` and `lu` need no positive definite matrix"
+            ),
         )),
         _ if !said.scalars[RESIDUAL].is_finite() => {
             Some((SolveStatus::Diverged, format!("{after} the residual is not finite")))
@@ -173,9 +182,11 @@ fn failure(device: &Device, said: &Said) -> Option<(SolveStatus, String)> {
 /// The condition number of M⁻¹A as the iterations saw it: α and β make up the tridiagonal matrix of Lanczos (Golub and Van Loan,
 /// "Matrix Computations", 11.3.5), whose eigenvalues approach the extreme ones from within.
 fn condition(coefficients: &[[f64; 2]]) -> Option<f64> {
-    let finite = coefficients.iter().take_while(|[alpha, beta]| *alpha > 0.0 && *beta >= 0.0 && beta.is_finite());
+    let finite =
+        coefficients.iter().take_while(|[alpha, beta]| *alpha > 0.0 && *beta >= 0.0 && beta.is_finite());
     let coefficients: Vec<[f64; 2]> = finite.copied().collect();
-    let before = |number: usize| number.checked_sub(1).map_or(0.0, |i| coefficients[i][1] / coefficients[i][0]);
+    let before =
+        |number: usize| number.checked_sub(1).map_or(0.0, |i| coefficients[i][1] / coefficients[i][0]);
     let diagonal: Vec<f64> =
         coefficients.iter().enumerate().map(|(number, [alpha, _])| 1.0 / alpha + before(number)).collect();
     let beside: Vec<f64> = coefficients.iter().map(|[alpha, beta]| beta.sqrt() / alpha).collect();

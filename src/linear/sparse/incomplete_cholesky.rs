@@ -68,7 +68,10 @@ mod tests {
         let dense = [4.0, 2.0, 0.0, 2.0, 5.0, 2.0, 0.0, 2.0, 5.0];
         let matrix = SparseMatrix::from_dense(3, 3, &dense).unwrap();
         let (strict, diagonal) = factor(&matrix, 0.0).unwrap();
-        assert_eq!((strict.to_dense(), diagonal), (vec![0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0], vec![2.0; 3]));
+        assert_eq!(
+            (strict.to_dense(), diagonal),
+            (vec![0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0], vec![2.0; 3])
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::gpu::Buffer;
 use crate::linear::device::{Device, Launches, Shader};
 use crate::linear::matrix::{SparseMatrix, norm};
 use crate::linear::options::SolveOptions;
-use crate::linear::report::{Outcome, SolveStatus, relative_gradient};
+use crate::linear::report::{Failure, Outcome, SolveStatus, relative_gradient};
 use crate::linear::rounds::{Round, RoundEnd, solve_in_rounds};
 use crate::linear::system::System;
 use crate::linear::tridiagonal::extremes;
@@ -21,7 +21,8 @@ const BETA: u32 = 4;
 
 const BEFORE: &[&str] = &[BLOCK, SLOTS, FINISH];
 
-pub(super) static LEFT: Shader = finishing("left of LSQR", BEFORE, include_str!("../../../shaders/linear/lsqr_left.wgsl"));
+pub(super) static LEFT: Shader =
+    finishing("left of LSQR", BEFORE, include_str!("../../../shaders/linear/lsqr_left.wgsl"));
 pub(super) static RIGHT: Shader =
     finishing("right of LSQR", BEFORE, include_str!("../../../shaders/linear/lsqr_right.wgsl"));
 pub(super) static STEP: Shader = Shader {
@@ -56,7 +57,9 @@ pub(in crate::linear) fn lsqr(device: &Device, system: &System, options: &SolveO
 /// Least squares that leave a residual, where there would be none if A had an inverse.
 fn unsolvable(system: &System, options: &SolveOptions, outcome: Outcome) -> Outcome {
     let is_flat = || relative_gradient(system, &system.residual(&outcome.x)) <= 10.0 * options.tolerance;
-    if outcome.status != SolveStatus::MaxIterations || outcome.iterations == options.iterations(system.matrix.rows()) || !is_flat()
+    if outcome.status != SolveStatus::MaxIterations
+        || outcome.iterations == options.iterations(system.matrix.rows())
+        || !is_flat()
     {
         return outcome;
     }
@@ -100,7 +103,18 @@ impl Run {
         let iteration = list.finish()?;
         // A little below, so that the last rounding does not cost a round.
         let gradient_target = 0.9 * tolerance * matrix.norm();
-        Ok(Run { matrix, mirror, gradient_target, iteration, u, v, w, x, block, _others: ([forth, back], parts) })
+        Ok(Run {
+            matrix,
+            mirror,
+            gradient_target,
+            iteration,
+            u,
+            v,
+            w,
+            x,
+            block,
+            _others: ([forth, back], parts),
+        })
     }
 
     fn round(&self, device: &Device, round: &Round, bidiagonal: &mut Vec<[f64; 2]>) -> Result<RoundEnd> {
@@ -110,7 +124,11 @@ impl Run {
         let alpha = norm(&gradient);
         if alpha == 0.0 {
             let reason = "no x makes the residual less: Aᵀ(b − A·x) is 0".to_owned();
-            return Ok(RoundEnd { x: gradient, iterations: 0, failed: Some((SolveStatus::Singular, reason)) });
+            return Ok(RoundEnd {
+                x: gradient,
+                iterations: 0,
+                failed: Some((SolveStatus::Singular, reason)),
+            });
         }
         let v: Vec<f64> = gradient.iter().map(|value| value / alpha).collect();
         device.write(&self.u, &round.rhs)?;
@@ -135,7 +153,7 @@ impl Run {
     }
 }
 
-fn failure(said: &Said) -> Option<(SolveStatus, String)> {
+fn failure(said: &Said) -> Option<Failure> {
     let reason = || format!("after {} iterations the residual is not finite", said.iterations);
     (!said.scalars[RESIDUAL].is_finite()).then(|| (SolveStatus::Diverged, reason()))
 }

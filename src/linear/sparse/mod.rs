@@ -103,12 +103,7 @@ fn product<'a>(
 }
 
 /// Adds x·y and y·y, ended by `finish`.
-fn dots<'a>(
-    list: &mut LaunchList<'a>,
-    count: usize,
-    [x, y, parts, block]: [&'a Buffer; 4],
-    finish: &Shader,
-) {
+fn dots<'a>(list: &mut LaunchList<'a>, count: usize, [x, y, parts, block]: [&'a Buffer; 4], finish: &Shader) {
     let groups = count.div_ceil(DOT_SHARE).min(MOST_PARTS);
     list.groups(&DOTS, groups, &[count as u32, groups as u32], &[x, y, block, parts]);
     list.groups(finish, 1, &[groups as u32], &[parts, block]);

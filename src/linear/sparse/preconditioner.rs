@@ -31,7 +31,7 @@ pub(in crate::linear) enum Preconditioner {
     /// z = d·r element by element.
     Diagonal(Vec<f64>),
     /// M = L·Lᵀ.
-    Factor(Factor),
+    Factor(Box<Factor>),
 }
 
 impl Preconditioner {
@@ -101,7 +101,12 @@ impl Triangle {
             end += rows.len();
             first..end
         };
-        Triangle { strict, inverses, levels: rows.values().map(&mut range).collect(), order: rows.into_values().flatten().collect() }
+        Triangle {
+            strict,
+            inverses,
+            levels: rows.values().map(&mut range).collect(),
+            order: rows.into_values().flatten().collect(),
+        }
     }
 }
 
@@ -118,34 +123,47 @@ pub(in crate::linear) fn symmetric_sweep(matrix: &SparseMatrix) -> Factor {
 /// A preconditioner on a device.
 pub(super) enum DevicePreconditioner {
     Diagonal(Buffer),
-    Factor { forward: DeviceTriangle, backward: DeviceTriangle, between: Buffer },
+    Factor(Box<DeviceFactor>),
 }
 
 impl DevicePreconditioner {
     pub fn new(device: &Device, made: &Preconditioner) -> Result<Self> {
         Ok(match made {
             Preconditioner::Diagonal(inverses) => Self::Diagonal(device.vector(inverses)?),
-            Preconditioner::Factor(factor) => Self::Factor {
+            Preconditioner::Factor(factor) => Self::Factor(Box::new(DeviceFactor {
                 forward: DeviceTriangle::new(device, &factor.forward)?,
                 backward: DeviceTriangle::new(device, &factor.backward)?,
                 between: device.zeros(factor.rows())?,
-            },
+            })),
         })
     }
 
     /// Adds z = M⁻¹r.
-    pub fn apply<'a>(&'a self, list: &mut LaunchList<'a>, residual: &'a Buffer, block: &'a Buffer, z: &'a Buffer) {
+    pub fn apply<'a>(
+        &'a self,
+        list: &mut LaunchList<'a>,
+        residual: &'a Buffer,
+        block: &'a Buffer,
+        z: &'a Buffer,
+    ) {
         match self {
             Self::Diagonal(inverses) => {
                 let count = z.bytes() / list.device().number.bytes();
                 list.each(&SCALE, count as usize, &[count as u32], &[inverses, residual, block, z]);
             }
-            Self::Factor { forward, backward, between } => {
-                forward.solve(list, residual, between);
-                backward.solve(list, between, z);
+            Self::Factor(factor) => {
+                factor.forward.solve(list, residual, &factor.between);
+                factor.backward.solve(list, &factor.between, z);
             }
         }
     }
+}
+
+/// A factor on a device, and what lies between its two solutions.
+pub(super) struct DeviceFactor {
+    forward: DeviceTriangle,
+    backward: DeviceTriangle,
+    between: Buffer,
 }
 
 /// A triangle on a device.

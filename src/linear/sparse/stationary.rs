@@ -34,11 +34,8 @@ pub(super) static RELAX: Shader = Shader {
     reads: 6,
     writes: 2,
 };
-pub(super) static NORM: Shader = finishing(
-    "norm of a sweep",
-    &[BLOCK, FINISH],
-    include_str!("../../../shaders/linear/stationary.wgsl"),
-);
+pub(super) static NORM: Shader =
+    finishing("norm of a sweep", &[BLOCK, FINISH], include_str!("../../../shaders/linear/stationary.wgsl"));
 
 /// Growth of the residual that is taken for divergence: what is only a detour stays below.
 const GROWN: f64 = 1e4;
@@ -68,9 +65,8 @@ pub(in crate::linear) fn gauss_seidel(
     order.iter().enumerate().for_each(|(place, &row)| places[row] = place);
     let moved = matrix.entries().map(|(row, column, value)| (places[row], places[column], value));
     let matrix = SparseMatrix::from_entries(matrix.rows(), matrix.columns(), moved.collect())?;
-    let counts = (0..=colours.iter().max().copied().unwrap_or(0)).map(|colour| {
-        colours.iter().filter(|other| **other == colour).count()
-    });
+    let counts = (0..=colours.iter().max().copied().unwrap_or(0))
+        .map(|colour| colours.iter().filter(|other| **other == colour).count());
     let sweep = Sweep { matrix, scale, order, colours: counts.collect(), omega: options.omega };
     sweep.solve(device, system, options)
 }
@@ -121,10 +117,18 @@ impl Sweep {
         let iteration = list.finish()?;
         let on_device = DeviceSweep { iteration, x, b, block };
         let limit = options.iterations(count);
-        solve_in_rounds(system, options.tolerance, limit, |round| self.round(device, &on_device, system, round))
+        solve_in_rounds(system, options.tolerance, limit, |round| {
+            self.round(device, &on_device, system, round)
+        })
     }
 
-    fn round(&self, device: &Device, sweep: &DeviceSweep, system: &System, round: &Round) -> Result<RoundEnd> {
+    fn round(
+        &self,
+        device: &Device,
+        sweep: &DeviceSweep,
+        system: &System,
+        round: &Round,
+    ) -> Result<RoundEnd> {
         let count = self.order.len();
         let rhs: Vec<f64> = self.order.iter().map(|&row| round.rhs[row]).collect();
         device.write(&sweep.x, &vec![0.0; count])?;

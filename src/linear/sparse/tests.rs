@@ -33,7 +33,10 @@ fn dot_products_and_what_follows_from_them_keep_the_bits_of_their_numbers() {
             for (slot, exact) in exact {
                 let error = (said.scalars[slot] - exact).abs() / exact;
                 // Of squares, whose sums lose nothing to one another: a rounding for each addition at most.
-                assert!(error <= 8.0 * number.epsilon() * (count as f64).sqrt(), "{number:?} {count} {slot}: {error:e}");
+                assert!(
+                    error <= 8.0 * number.epsilon() * (count as f64).sqrt(),
+                    "{number:?} {count} {slot}: {error:e}"
+                );
             }
         }
     }
@@ -45,7 +48,8 @@ fn products_keep_the_bits_of_their_numbers() {
     for number in [Number::Pair, Number::Double] {
         let device = Device::new(&gpu, number).unwrap();
         let matrix = poisson(9);
-        let matrix = matrix.map(|row, column, value| number.decode(&number.encode(&[value / (2 + row + column) as f64]))[0]);
+        let matrix = matrix
+            .map(|row, column, value| number.decode(&number.encode(&[value / (2 + row + column) as f64]))[0]);
         let v = number.decode(&number.encode(&Random(1).vector(81)));
         let (x, result, block) =
             (device.vector(&v).unwrap(), device.zeros(81).unwrap(), Block::new(&device).unwrap());
