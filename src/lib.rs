@@ -36,6 +36,7 @@ mod expression;
 mod gpu;
 mod graph;
 mod host;
+pub mod linear;
 mod measure;
 mod minimize;
 mod nn;

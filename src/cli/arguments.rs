@@ -9,6 +9,7 @@ use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
 
 use super::bench::{WITHOUT_USE, WITHOUT_USE_FOR_BATCHES};
 use super::race::WITHOUT_USE_FOR_RACES;
+use super::solve::SolveArguments;
 use super::tune::WITHOUT_USE_FOR_TUNING;
 use crate::run::{OptimizerSettings, RunConfig, RunFolder, Settings};
 use crate::{AdapterChoice, Error, Gpu, GpuOptions, Result};
@@ -65,6 +66,8 @@ pub(super) enum Command {
     Predict(EvalArguments),
     /// Minimise an expression
     Minimize(Box<MinimizeArguments>),
+    /// Solve a system of linear equations from a file
+    Solve(Box<SolveArguments>),
     /// Let several update rules run from the same start, and draw how they fare
     Race(Box<RaceArguments>),
     /// Measure kernels for a model on this adapter, and keep the fastest
@@ -236,7 +239,8 @@ pub(super) struct BenchBatchArguments {
 #[derive(Args)]
 pub(super) struct BenchKernelsArguments {
     /// Only these kernels, by their name or the start of it: `matmul`, `matmul nt`, `tile`, `sum`, `update`, `update adam`
-    /// [default: all but `update muon`, which is bound by products of matrices, and `tile`, one product by every matmul tile]
+    /// [default: all but `update muon`, which is bound by products of matrices, `tile`, one product by every matmul tile, and `factor`,
+    /// the factorisations of `solve`, held against the product of two matrices instead of a ceiling]
     #[arg(long, value_name = "NAME")]
     pub kernel: Vec<String>,
     /// Parameters that update rules update, in matrices of 1024 x 1024

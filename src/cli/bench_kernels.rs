@@ -6,6 +6,7 @@ use super::arguments::{BenchKernelsArguments, Global};
 use super::output::{Ended, Output, complain};
 use super::tune::check_units;
 use crate::error::did_you_mean;
+use crate::linear::measure_factorisation;
 use crate::measure::median;
 use crate::{
     Average, Ceilings, Error, Gpu, GpuOptions, KernelBench, KernelCase, KernelTiming, Modifiers, Optimizer,
@@ -20,6 +21,19 @@ const BOUND_BY_PRODUCTS: &str = "update muon";
 
 /// What stands before a tile of products that is measured where it is asked for.
 const TILE: &str = "tile";
+
+/// What stands before the name of a method that factorises matrices, measured where it is asked for.
+const FACTOR: &str = "factor";
+
+/// Factorisations: the method, how many matrices at once and their rows.
+const FACTORISATIONS: [(&str, usize, usize); 6] = [
+    ("lu", 1, 1024),
+    ("cholesky", 1, 1024),
+    ("qr", 1, 1024),
+    ("lu", 256, 64),
+    ("cholesky", 256, 64),
+    ("qr", 256, 64),
+];
 
 /// Updates that are timed together, so that the ends of a measurement do not count.
 const REPEATS: u32 = 4;
@@ -48,7 +62,11 @@ struct Line<'a> {
 pub(super) fn kernels(arguments: &BenchKernelsArguments, global: &Global, output: &Output) -> Ended {
     let gpu = global.open(GpuOptions { matrix_units: arguments.matrix_units, ..global.gpu_options()? })?;
     check_units(arguments.matrix_units, &gpu)?;
-    let (cases, updates) = chosen(&arguments.kernel, kernel_cases(gpu.profile())?, updates()?)?;
+    let (names, factorisations) = factorisations(&arguments.kernel);
+    let (cases, updates) = match names.is_empty() && !factorisations.is_empty() {
+        true => (Vec::new(), Vec::new()),
+        false => chosen(&names, kernel_cases(gpu.profile())?, updates()?)?,
+    };
     output.result(&gpu.adapter_info().name)?;
     let yardstick = Yardstick::new(&gpu)?;
     let ceilings = yardstick.measure()?;
@@ -75,6 +93,11 @@ pub(super) fn kernels(arguments: &BenchKernelsArguments, global: &Global, output
         let measured = measure_update(&gpu, update, matrices, arguments.rounds);
         tell_or_leave_out(&update.name, measured, output)?;
     }
+    for (method, count, n) in factorisations {
+        let kernel = format!("{FACTOR} {method}");
+        let measured = measure_factors(&gpu, &kernel, (method, count, n), arguments.rounds);
+        tell_or_leave_out(&kernel, measured, output)?;
+    }
     output.event(
         "done",
         &json!({
@@ -85,6 +108,15 @@ pub(super) fn kernels(arguments: &BenchKernelsArguments, global: &Global, output
             "parameters": matrices * SIDE * SIDE,
         }),
     )
+}
+
+/// The names that are of other kernels, and the factorisations that the others ask for.
+fn factorisations(names: &[String]) -> (Vec<String>, Vec<(&'static str, usize, usize)>) {
+    let is_of = |method: &str, name: &str| begins(&format!("{FACTOR} {method}"), name);
+    let is_factor = |name: &&String| FACTORISATIONS.iter().any(|(method, ..)| is_of(method, name));
+    let others = names.iter().filter(|name| !is_factor(name)).cloned().collect();
+    let wanted = |method: &str| names.iter().any(|name| is_of(method, name));
+    (others, FACTORISATIONS.into_iter().filter(|(method, ..)| wanted(method)).collect())
 }
 
 /// The cases and updates whose names begin as is asked for.
@@ -173,6 +205,25 @@ fn measure_update<'a>(gpu: &Gpu, update: &'a Update, matrices: usize, rounds: u6
         operations: None,
         bytes: timings.first().map_or(0, |timing| timing.update_bytes),
         fraction: middle(timings.iter().map(UpdateTiming::fraction_of_copy)),
+        compilation: None,
+    })
+}
+
+fn measure_factors<'a>(
+    gpu: &Gpu,
+    kernel: &'a str,
+    (method, count, n): (&str, usize, usize),
+    rounds: u64,
+) -> Result<Line<'a>> {
+    let timing = measure_factorisation(gpu, method, count, n, rounds)?;
+    Ok(Line {
+        kernel,
+        shape: vec![count, n, n],
+        seconds: timing.seconds,
+        operations: Some(timing.operations),
+        // Each matrix is read and its factors written.
+        bytes: 8 * (count * n * n) as u64,
+        fraction: timing.fraction_of_product,
         compilation: None,
     })
 }

@@ -18,6 +18,7 @@ mod race;
 mod race_expression;
 mod race_training;
 mod rate_chart;
+mod solve;
 mod train;
 mod tune;
 
@@ -53,6 +54,7 @@ fn run(arguments: &Arguments, began: Instant) -> u8 {
         Command::Eval(arguments) => evaluate::evaluate(arguments, global, &output),
         Command::Predict(arguments) => evaluate::predict(arguments, global, &output),
         Command::Minimize(arguments) => minimize::minimize(arguments, global, &output),
+        Command::Solve(arguments) => solve::solve(arguments, global, &output),
         Command::Race(arguments) => race::race(arguments, global, &output),
         Command::Tune(arguments) => tune::tune(arguments, global, &output),
         Command::Bench(Bench::Step(arguments)) => bench::step(arguments, global, &output, began),

@@ -67,6 +67,35 @@ pub(super) fn load(
     }
 }
 
+/// The shape and the elements of an array, in C's order.
+///
+/// # Errors
+/// [`Error::Read`], and [`Error::Data`] for what is no array of numbers.
+pub(crate) fn read_array(path: &Path) -> Result<(Vec<usize>, Vec<f64>)> {
+    let array = open(path, HostMemory::now())?;
+    let width = array.width();
+    let mut bytes = vec![0; width * array.element.bytes()];
+    let mut values = Vec::with_capacity(array.rows() * width);
+    for row in 0..array.rows() {
+        array.read_row(row, &mut bytes)?;
+        values.extend(array.element.values(&bytes));
+    }
+    Ok((array.shape, values))
+}
+
+/// The bytes of a file with an array of one dimension, in f64.
+pub(crate) fn array_bytes(values: &[f64]) -> Vec<u8> {
+    let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({},), }}", values.len());
+    // The elements begin at a multiple of 64 bytes.
+    let length = (MAGIC.len() + 4 + header.len() + 1).next_multiple_of(64) - MAGIC.len() - 4;
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend([1, 0]);
+    bytes.extend((length as u16).to_le_bytes());
+    bytes.extend(format!("{header:<width$}\n", width = length - 1).bytes());
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes
+}
+
 /// Whether a path is that of a NumPy array by its ending.
 pub(super) fn is_npy(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))

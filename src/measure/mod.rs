@@ -14,7 +14,5 @@ pub use cases::{KernelCase, kernel_cases};
 #[cfg(test)]
 pub(crate) use ceilings::matrices_wgsl;
 pub use ceilings::{Ceilings, Yardstick};
-#[cfg(feature = "cli")]
-pub(crate) use timing::median;
-pub(crate) use timing::{copies, timed};
+pub(crate) use timing::{copies, median, timed};
 pub use tune::{TuneStep, Tuned, tune};

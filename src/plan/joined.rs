@@ -10,11 +10,11 @@ use super::cost::filling_workgroups;
 use super::fuse::{Group, matrix_operand, storage};
 use super::kernels::matmul::{MatmulParams, ProductText, Tile, matmul_wgsl, pair_wgsl};
 use super::lower::{LONGEST_SUM, Lowerer, fold_groups};
-use super::{Binding, Dispatch, Home};
+use super::{Binding, Dispatch, Home, Precision};
 use crate::Result;
 use crate::gpu::AdapterClass;
 use crate::graph::Var;
-use crate::graph::ops::{Lowering, ReduceKind};
+use crate::graph::ops::{Lowering, ReduceKind, Source};
 
 /// What may share a dispatch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,7 +97,10 @@ impl Lowerer<'_> {
         let shape = |var: Var| graph.shape(var).resolve(self.scope.batch);
         let extents = matmul.extents(&shape(node.inputs[0]), &shape(root));
         let operand = matrix_operand(graph, node.inputs[0], matmul.transpose_a);
-        let fits = operand.transposed && !operand.shared && extents.batches == 1;
+        // Of a parameter the product may read a copy in 16 bits.
+        let is_parameter =
+            matches!(graph.node(operand.stored).op.lower(), Lowering::Source(Source::Parameter(_)));
+        let fits = operand.transposed && !operand.shared && extents.batches == 1 && !is_parameter;
         fits.then_some((operand.stored, [extents.k, extents.m]))
     }
 
@@ -146,6 +149,10 @@ impl Lowerer<'_> {
             && !touches(first, &second.writes)
             && !touches(second, &first.writes)
             && first.reads.iter().all(outlives)
+            // What is written lies apart from all that the other reads, which only a gradient does by itself.
+            && first.writes.iter().all(|write| self.plan.tensors[write.tensor].home != Home::Arena)
+            // Functions in f64 are written for one width a text.
+            && self.scope.precision != Precision::F64
     }
 
     /// Appends one dispatch of one product or two.

@@ -32,7 +32,10 @@ use crate::graph::{Graph, TensorType, Var};
 use arena::{Arenas, Lifetime};
 
 pub(crate) use blueprint::Blueprint;
-pub(crate) use kernels::matmul::{ProductShape, Tile, Tiling, Tilings, tiles, tiling_for};
+pub(crate) use kernels::matmul::{
+    Body, Epilogue, Former, Layout as MatmulLayout, MatmulParams, MatmulSpec, Operand, ProductShape,
+    ProductText, Tile, Tiling, Tilings, matmul_wgsl, tiles, tiling_for,
+};
 pub(crate) use lower::fold_groups;
 pub use memory_map::{MemoryMap, PlacedTensor};
 pub use precision::Precision;

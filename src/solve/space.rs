@@ -6,12 +6,12 @@
 //! coefficients follow from dot products needs no word from the host.
 
 use crate::gpu::{BindingKind, Buffer, BufferUse, Kernel, KernelSource, Kernels};
+use crate::linear::number::{PAIR, SINGLE};
 use crate::plan::replay::part;
 use crate::plan::{Piece, Precision, ThetaLayout};
 use crate::{Gpu, Result};
 
 const SCALE_ADD: &str = include_str!("../../shaders/solve/scale_add.wgsl");
-const COMPENSATED: &str = include_str!("../../shaders/solve/compensated.wgsl");
 const DOT_PARTS: &str = include_str!("../../shaders/solve/dot_parts.wgsl");
 const DOT_END: &str = include_str!("../../shaders/solve/dot_end.wgsl");
 
@@ -20,6 +20,8 @@ const WORKGROUP: usize = 64;
 /// Workgroups of a dot product over a shard at most, and elements for each invocation before there is a second one.
 const MOST_GROUPS: usize = 256;
 const ALONE: usize = 32;
+/// Bytes of a part of a dot product.
+const PART_BYTES: u64 = 8;
 /// Bytes of a slot: offsets of bindings are multiples of them on every adapter.
 const SLOT_BYTES: u64 = 256;
 /// Slots of the block.
@@ -76,7 +78,10 @@ impl Space {
             let wgsl = in_precision(double, wgsl);
             kernels.compile(&KernelSource { label, wgsl: &wgsl, bindings })
         };
-        let parts = |absolute: bool| format!("const ABSOLUTE = {absolute};\n{COMPENSATED}{DOT_PARTS}");
+        // Pairs of f32 are enough; f64 has digits of its own.
+        let (arithmetic, in_slot) = if double { (SINGLE, "vec2(x, 0.0)") } else { (PAIR, "x") };
+        let arithmetic = format!("{arithmetic}\nfn in_slot(x: Real) -> vec2<f32> {{ return {in_slot}; }}\n");
+        let parts = |absolute: bool| format!("const ABSOLUTE = {absolute};\n{arithmetic}{DOT_PARTS}");
         let of_parts = [ReadStorage, ReadStorage, ReadWriteStorage];
         let all: usize = shards.iter().map(|&elements| WORKGROUP * groups(elements)).sum();
         let mut space = Space {
@@ -89,11 +94,12 @@ impl Space {
             norm_parts: compile("norm", parts(true), &of_parts)?,
             dot_end: compile(
                 "end of a dot product",
-                format!("{COMPENSATED}{DOT_END}"),
+                format!("{arithmetic}{DOT_END}"),
                 &[ReadStorage, ReadWriteStorage, ReadWriteStorage],
             )?,
             scalars: gpu.buffer("scalars", SLOTS as u64 * SLOT_BYTES, BufferUse::Storage)?,
-            parts: gpu.buffer("scalars", 2 * element_bytes(double) * all as u64, BufferUse::Storage)?,
+            // A pair of f32 has the bytes of an f64.
+            parts: gpu.buffer("scalars", PART_BYTES * all as u64, BufferUse::Storage)?,
             gpu: gpu.clone(),
             kernels,
             double,
@@ -220,7 +226,7 @@ impl Space {
         let mut offset = 0;
         for (x, y) in x.0.iter().zip(&y.0) {
             let groups = groups((x.bytes() / self.element_bytes()) as usize);
-            let bytes = 2 * self.element_bytes() * (WORKGROUP * groups) as u64;
+            let bytes = PART_BYTES * (WORKGROUP * groups) as u64;
             let ranges = [part(x, 0, x.bytes()), part(y, 0, y.bytes()), part(&self.parts, offset, bytes)];
             let bind_group = self.gpu.bind_group(&kernel, "dot product", &ranges)?;
             self.launch(&kernel, &bind_group, groups);
@@ -369,4 +375,74 @@ fn element_bytes(double: bool) -> u64 {
 
 fn in_precision(double: bool, wgsl: String) -> String {
     if double { crate::gpu::in_double(&wgsl) } else { wgsl }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::GpuOptions;
+    use crate::graph::{Initial, ParameterInfo};
+
+    const RESULT: Slot = Slot(FREE);
+    const SIZE: Slot = Slot(FREE + 1);
+    const FACTOR: Slot = Slot(FREE + 2);
+
+    /// Reproducible numbers of either sign whose sizes span six orders, as f32 has them.
+    fn numbers(count: usize, seed: u64) -> Vec<f64> {
+        let mut state = seed;
+        let mut next = || {
+            // Knuth's MMIX generator.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1u64 << 53) as f64
+        };
+        (0..count)
+            .map(|_| f64::from(((2.0 * next() - 1.0) * 10f64.powf(6.0 * next() - 3.0)) as f32))
+            .collect()
+    }
+
+    fn layout(elements: usize) -> ThetaLayout {
+        let initial = Initial::Constant(0.0);
+        let parameter = ParameterInfo { name: "x".to_owned(), shape: vec![elements], initial, group: 0 };
+        // Shards of 1,024 rows, so that long vectors have several.
+        ThetaLayout::new(&[parameter], 4096).unwrap()
+    }
+
+    #[test]
+    fn sums_and_dot_products_keep_twice_the_digits_of_their_vectors() {
+        let gpu = Gpu::new(&GpuOptions::default()).unwrap();
+        for precision in [Precision::F32, Precision::F64] {
+            for elements in [1, 3, 63, 65, 257, 5000] {
+                let layout = layout(elements);
+                let mut space = Space::new(&gpu, &layout.shards, precision).unwrap();
+                let (x, y) = (space.vector().unwrap(), space.vector().unwrap());
+                let (of_x, of_y) = (numbers(elements, 1), numbers(elements, 2));
+                space.write_vector(&x, &layout, &of_x).unwrap();
+                space.write_vector(&y, &layout, &of_y).unwrap();
+                space.write(&[(FACTOR, 0.5)]);
+                space.dot(RESULT, FACTOR, &x, &y).unwrap();
+                space.absolute_sum(SIZE, &x).unwrap();
+                let [dot, absolute] = space.read([RESULT, SIZE]).unwrap();
+                let terms = || of_x.iter().zip(&of_y).map(|(x, y)| 0.5 * x * y);
+                let (wanted, size): (f64, f64) = (terms().sum(), terms().map(f64::abs).sum());
+                let sizes: f64 = of_x.iter().map(|x| x.abs()).sum();
+                // Pairs of f32 have 48 bits, of which products lose some, and f64's own sums on the host lose as much; one
+                // rounding of f32 alone would be 6e-8.
+                assert!((dot - wanted).abs() <= 1e-12 * size, "{precision} {elements}: {dot} for {wanted}");
+                assert!(
+                    (absolute - sizes).abs() <= 1e-12 * sizes,
+                    "{precision} {elements}: {absolute} for {sizes}"
+                );
+                space.scale_add(&y, ONE, &x, FACTOR, MINUS_ONE).unwrap();
+                let sums = space.read_vector(&y, &layout).unwrap();
+                let rounding = 4.0 * space.roundoff();
+                for ((sum, x), y) in sums.iter().zip(&of_x).zip(&of_y) {
+                    let (wanted, size) = (y - 0.5 * x, y.abs() + 0.5 * x.abs());
+                    assert!(
+                        (sum - wanted).abs() <= rounding * size,
+                        "{precision} {elements}: {sum} for {wanted}"
+                    );
+                }
+            }
+        }
+    }
 }

@@ -9,18 +9,22 @@ use crate::plan::{Destination, Plan, Program};
 
 /// A training step of an MLP with ReLU on `widths[0]` floats a row: the loss and the gradient of every parameter.
 pub(in crate::plan) fn mlp(widths: &[usize]) -> Result<Program> {
+    layers(widths, true)
+}
+
+/// The same, with relu between the layers or nothing.
+pub(super) fn layers(widths: &[usize], activated: bool) -> Result<Program> {
     let mut graph = Graph::new();
     let mut x = graph.input("features", [Dim::BATCH, Dim::Fixed(widths[0])])?;
     let labels = TensorType { shape: Shape::from([Dim::BATCH]), element: Element::U32 };
     let labels = graph.input_of("targets", labels)?;
-    let layers = widths.windows(2).enumerate();
-    for (number, pair) in layers {
+    for (number, pair) in widths.windows(2).enumerate() {
         let weight =
             graph.parameter(&format!("{number}.weight"), &[pair[1], pair[0]], Initial::Constant(0.0))?;
         let bias = graph.parameter(&format!("{number}.bias"), &[pair[1]], Initial::Constant(0.0))?;
         let product = graph.matmul_with(x, weight, false, true)?;
         x = graph.add(product, bias)?;
-        if number + 2 < widths.len() {
+        if activated && number + 2 < widths.len() {
             x = graph.relu(x)?;
         }
     }

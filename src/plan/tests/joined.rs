@@ -1,6 +1,6 @@
 //! Work that shares a dispatch: the same bits of every product, and sums and gradients of f64.
 
-use super::fusion::{mlp, mlp_step};
+use super::fusion::{layers, mlp, mlp_step};
 use super::planning::sound;
 use super::{Loaded, gpu, random, relative_error};
 use crate::gpu::{AdapterClass, Kernels, Profile, RowRuns};
@@ -267,6 +267,14 @@ fn sharing_takes_no_more_memory() {
         let plan = Way::new(&discrete()).plan(&mlp(widths).unwrap(), batch, joins);
         plan.arenas.iter().sum()
     };
+    let linear = |batch, joins| -> u64 {
+        // Layers without an activation between them, whose products come in the other order.
+        let program = layers(&[64, 100, 32, 64, 150, 300, 64, 4], false).unwrap();
+        Way::new(&discrete()).plan(&program, batch, joins).arenas.iter().sum()
+    };
+    for batch in [63, 512] {
+        assert!(linear(batch, BOTH) <= linear(batch, APART), "{batch} rows");
+    }
     for widths in [&[20, 40, 36, 10][..], &[784, 512, 512, 10], &[8, 8, 8, 8, 8]] {
         for batch in [1, 63, 64, 300] {
             let apart = bytes(widths, batch, APART);

@@ -73,9 +73,11 @@ fn shifted(declarations: &str, by: usize) -> String {
     let mut parts = declarations.split("@binding(");
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let (number, rest) = part.split_once(')').unwrap_or((part, ""));
-        let binding = number.parse::<usize>().map_or(number.to_owned(), |number| (number + by).to_string());
-        let _ = write!(text, "@binding({binding}){rest}");
+        let digits = part.chars().take_while(char::is_ascii_digit).count();
+        let (number, rest) = part.split_at(digits);
+        // Our own texts number their bindings; anything else would not compile with a binding twice.
+        let binding = number.parse::<usize>().unwrap_or_default() + by;
+        let _ = write!(text, "@binding({binding}{rest}");
     }
     text
 }
