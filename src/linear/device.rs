@@ -216,6 +216,11 @@ pub(super) struct Launches {
 }
 
 impl Launches {
+    /// How many they are.
+    pub fn len(&self) -> u64 {
+        self.launches.len() as u64
+    }
+
     /// Records all launches.
     pub fn record(&self, pass: &mut wgpu::ComputePass) {
         record(&self.launches, pass);

@@ -5,9 +5,7 @@ use super::device::Device;
 use super::matrix::SparseMatrix;
 use super::number::Number;
 use super::report::Outcome;
-use super::sparse::{
-    Factor, Preconditioner, conjugate_gradients, incomplete_cholesky, lsqr, symmetric_sweep,
-};
+use super::sparse::{Preconditioner, conjugate_gradients, incomplete_cholesky, lsqr, symmetric_sweep};
 use super::sparse::{gauss_seidel, jacobi};
 use super::system::System;
 use crate::error::did_you_mean;
@@ -150,19 +148,6 @@ pub static PRECONDITIONERS: [Preconditioning; 3] = [
         make: |matrix| Preconditioner::Factor(Box::new(incomplete_cholesky(matrix))),
     },
 ];
-
-impl Factor {
-    /// What is to be said of it.
-    pub(super) fn note(&self) -> String {
-        let (levels, rows) = (self.levels(), self.rows());
-        let shift = match self.shift {
-            0.0 => String::new(),
-            shift => format!("; the factor broke down, so it is that of A + {shift}·diag(A)"),
-        };
-        let many = if 4 * levels > rows { ", which are many: the device does few rows at once" } else { "" };
-        format!("a triangular solution takes {levels} dispatches for {rows} rows{many}{shift}")
-    }
-}
 
 /// In which precision a device computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -11,6 +11,9 @@ const HISTORY: u64 = 64;
 /// Iterations of the first chunk; each later one has twice as many as the one before.
 const FIRST_CHUNK: u64 = 8;
 
+/// Launches of a submit, beyond which a chunk is shorter: a driver resets a device whose submit lasts seconds.
+const LAUNCHES: u64 = 16_384;
+
 /// Scalars of the block.
 const SCALARS: usize = 14;
 
@@ -68,7 +71,8 @@ impl Block {
         limit: u64,
         mut watch: impl FnMut(&Said) -> bool,
     ) -> Result<Said> {
-        let (mut done, mut chunk) = (0, FIRST_CHUNK);
+        let longest = HISTORY.min((LAUNCHES / iteration.len().max(1)).max(1));
+        let (mut done, mut chunk) = (0, FIRST_CHUNK.min(longest));
         loop {
             let times = chunk.min(limit - done);
             iteration.submit(device.gpu, times);
@@ -81,7 +85,7 @@ impl Block {
                 return Ok(said);
             }
             done = said.iterations;
-            chunk = HISTORY.min(2 * chunk);
+            chunk = longest.min(2 * chunk);
         }
     }
 

@@ -51,16 +51,13 @@ pub(in crate::linear) fn lsqr(device: &Device, system: &System, options: &SolveO
         Ok(RoundEnd { x: end.x.into_iter().map(|x| x / scale).collect(), ..end })
     })?;
     let outcome = Outcome { condition: condition(&bidiagonal), ..outcome };
-    Ok(unsolvable(system, options, outcome))
+    Ok(unsolvable(system, options.tolerance, limit, outcome))
 }
 
 /// Least squares that leave a residual, where there would be none if A had an inverse.
-fn unsolvable(system: &System, options: &SolveOptions, outcome: Outcome) -> Outcome {
-    let is_flat = || relative_gradient(system, &system.residual(&outcome.x)) <= 10.0 * options.tolerance;
-    if outcome.status != SolveStatus::MaxIterations
-        || outcome.iterations == options.iterations(system.matrix.rows())
-        || !is_flat()
-    {
+fn unsolvable(system: &System, tolerance: f64, limit: u64, outcome: Outcome) -> Outcome {
+    let is_flat = || relative_gradient(system, &system.residual(&outcome.x)) <= 10.0 * tolerance;
+    if outcome.status != SolveStatus::MaxIterations || outcome.iterations == limit || !is_flat() {
         return outcome;
     }
     let reason = "no x solves the system: the matrix is singular, and x are its least squares".to_owned();

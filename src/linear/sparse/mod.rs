@@ -15,7 +15,7 @@ mod tests;
 pub(super) use cg::conjugate_gradients;
 pub(super) use incomplete_cholesky::incomplete_cholesky;
 pub(super) use lsqr::lsqr;
-pub(super) use preconditioner::{Factor, Preconditioner, symmetric_sweep};
+pub(super) use preconditioner::{Preconditioner, symmetric_sweep};
 pub(super) use stationary::{gauss_seidel, jacobi};
 
 use super::device::{Device, LaunchList, Shader};

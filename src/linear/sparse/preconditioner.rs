@@ -73,6 +73,17 @@ impl Factor {
     pub fn rows(&self) -> usize {
         self.forward.inverses.len()
     }
+
+    /// What is to be said of it.
+    fn note(&self) -> String {
+        let (levels, rows) = (self.levels(), self.rows());
+        let shift = match self.shift {
+            0.0 => String::new(),
+            shift => format!("; the factor broke down, so it is that of A + {shift}·diag(A)"),
+        };
+        let many = if 4 * levels > rows { ", which are many: the device does few rows at once" } else { "" };
+        format!("a triangular solution takes {levels} dispatches for {rows} rows{many}{shift}")
+    }
 }
 
 /// A triangular matrix in an order of its rows.

@@ -174,32 +174,29 @@ fn undominated(matrix: &SparseMatrix) -> Option<(usize, f64, f64)> {
 }
 
 /// How the residual goes.
+#[derive(Default)]
 struct Pace {
-    /// The residual before the chunk, squared; and at the start.
-    before: Option<f64>,
-    start: f64,
-    /// What an iteration of the last chunk made of it.
+    /// What an iteration makes of it.
     factor: f64,
+    /// Chunks without any gain until now.
     idle: u32,
-    is_grown: bool,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Pace { before: None, start: 1.0, factor: 0.0, idle: 0, is_grown: false }
-    }
 }
 
 impl Pace {
     /// Looks at a chunk; whether there is no sense in another.
     fn see(&mut self, said: &Said) -> bool {
-        let (now, steps) = (said.scalars[RESIDUAL], said.history.len());
-        let before = self.before.unwrap_or(self.start);
-        self.factor = (now / before).powf(0.5 / steps.max(1) as f64);
-        self.before = Some(now);
-        self.is_grown = !now.is_finite() || now > GROWN * GROWN * self.start;
+        let squares: Vec<f64> = said.history.iter().map(|[square, _]| *square).collect();
+        let now = said.scalars[RESIDUAL];
+        // The first half may still be on its way to the pace that lasts.
+        let middle = squares.len().saturating_sub(1) / 2;
+        let steps = squares.len().saturating_sub(1) - middle;
+        if steps > 0 {
+            self.factor = (now / squares[middle]).powf(0.5 / steps as f64);
+        }
         self.idle = if self.factor >= 1.0 { self.idle + 1 } else { 0 };
-        self.is_lost() && (self.is_grown || self.idle >= IDLE_CHUNKS)
+        // A round starts at a residual of 1.
+        let has_grown = !now.is_finite() || now > GROWN * GROWN;
+        self.is_lost() && (has_grown || self.idle >= IDLE_CHUNKS)
     }
 
     /// Whether the residual does not get less.
