@@ -72,7 +72,8 @@ pub(super) fn is_npy(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
 }
 
-fn open(path: &Path, memory: HostMemory) -> Result<RowArray> {
+/// The array in a file.
+pub(super) fn open(path: &Path, memory: HostMemory) -> Result<RowArray> {
     parse(Store::open(path, memory)?, "header")
 }
 

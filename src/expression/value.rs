@@ -53,11 +53,14 @@ impl Value {
 }
 
 impl Builder {
-    /// The number of elements of a vector; none for a scalar.
+    /// The number of elements of a vector; none for a scalar, as a column of a table is for each row.
     pub(super) fn length(&self, value: &Value) -> Option<usize> {
         match value {
             Value::Known(array) => array.shape.first().copied(),
-            Value::Node(var) => self.graph.shape(*var).dims().first().map(|dim| dim.resolve(1)),
+            Value::Node(var) => match self.graph.shape(*var).dims().first() {
+                Some(Dim::Fixed(size)) => Some(*size),
+                Some(Dim::Batch(_)) | None => None,
+            },
         }
     }
 

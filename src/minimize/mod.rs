@@ -18,6 +18,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 pub use objective::Objective;
+pub(crate) use scalars::{Number, Program, Written, write_graph};
 
 use crate::optim::{Average, Modifiers, Optimizer, Passes, Schedule};
 use crate::{Error, Gpu, Result};
