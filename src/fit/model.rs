@@ -6,7 +6,7 @@ use super::FitData;
 use crate::expression::{Builder, Fault, Start, column_input};
 use crate::graph::{Dim, Graph, StepContext, Var};
 use crate::minimize::{Number, Program, Written, write_graph};
-use crate::{Error, Result, Shape};
+use crate::{Error, Precision, Result, Shape};
 
 /// Numbers of all unknowns together that a kernel keeps a triangle of.
 pub(super) const MOST_UNKNOWNS: usize = 24;
@@ -178,7 +178,8 @@ impl FitModel {
             let place = self.columns.iter().position(|column| column_input(column) == name)?;
             Some(vec![Number::Unknown(self.unknowns.len() + place)])
         };
-        let written = Written { graph: &self.graph, outputs: &outputs, input: &input, double };
+        let precision = if double { Precision::F64 } else { Precision::F32 };
+        let written = Written { graph: &self.graph, outputs: &outputs, input: &input, precision };
         write_graph(&written).ok_or_else(|| Error::setting("equation", "is too long for one kernel"))
     }
 

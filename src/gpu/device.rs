@@ -22,7 +22,10 @@ use crate::{Error, Result};
 
 /// Features that a device gets where its adapter has them; none is needed.
 pub(super) const USEFUL: Features =
-    Features::TIMESTAMP_QUERY.union(Features::SHADER_F16).union(Features::SUBGROUP);
+    Features::TIMESTAMP_QUERY.union(Features::SHADER_F16).union(Features::SUBGROUP).union(DOUBLE);
+
+/// The features of kernels in f64: our functions take floats apart as integers of 64 bits.
+pub(super) const DOUBLE: Features = Features::SHADER_F64.union(Features::SHADER_INT64);
 
 /// The feature of matrix units, which wgpu calls experimental.
 pub(super) const MATRIX_UNITS: Features = Features::EXPERIMENTAL_COOPERATIVE_MATRIX;

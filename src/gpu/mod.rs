@@ -6,6 +6,7 @@
 mod adapter;
 mod buffer;
 mod device;
+mod double;
 mod fault;
 mod host_time;
 mod kernel;
@@ -34,6 +35,7 @@ pub use tuning::{TunedProduct, Tuning};
 #[cfg(feature = "cli")]
 pub(crate) use adapter::listed as listed_adapters;
 pub(crate) use buffer::{Buffer, BufferUse};
+pub(crate) use double::in_double;
 pub(crate) use kernel::{BindingKind, Kernel, KernelSource, Kernels};
 pub(crate) use memory::format_bytes;
 pub(crate) use readback::{Patience, ReadbackRing};

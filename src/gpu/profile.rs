@@ -2,6 +2,7 @@
 
 use wgpu::{DeviceType, Features, Limits};
 
+use super::device::DOUBLE;
 use super::tuning::Tuning;
 
 /// What kind of processor an adapter is, as far as kernels are chosen by it.
@@ -70,6 +71,8 @@ pub struct Profile {
     pub max_subgroup_size: u32,
     /// `f16` in kernels.
     pub f16: bool,
+    /// `f64` in kernels, with the 64-bit integers that its functions take.
+    pub f64: bool,
     /// Subgroup operations in kernels.
     pub subgroups: bool,
     /// Timestamps at the borders of a compute pass.
@@ -102,6 +105,7 @@ impl Profile {
             min_subgroup_size: info.subgroup_min_size,
             max_subgroup_size: info.subgroup_max_size,
             f16: features.contains(Features::SHADER_F16),
+            f64: features.contains(DOUBLE),
             subgroups: features.contains(Features::SUBGROUP),
             timestamps: features.contains(Features::TIMESTAMP_QUERY),
             matrix_units: features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
@@ -141,6 +145,7 @@ impl Profile {
             min_subgroup_size: 32,
             max_subgroup_size: 32,
             f16: true,
+            f64: false,
             subgroups: true,
             timestamps: true,
             matrix_units: false,

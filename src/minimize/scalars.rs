@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::objective::Objective;
 use crate::graph::ops::{Generated, Lowering, Reduce, ReduceKind, Source};
 use crate::graph::{Array, Graph, Node, StepContext, Var};
-use crate::plan::literal;
+use crate::plan::Precision;
 
 /// Unknowns of a program at most: each group of four has its own copy of the update.
 const MOST_UNKNOWNS: usize = 64;
@@ -35,11 +35,9 @@ pub(crate) enum Number {
 }
 
 impl Number {
-    fn text(self, double: bool) -> String {
+    fn text(self, precision: Precision) -> String {
         match self {
-            // All digits, which a literal of WGSL keeps until it is known to be of 64 bits.
-            Number::Literal(value) if double => format!("T({:e})", value.clamp(f64::MIN, f64::MAX)),
-            Number::Literal(value) => format!("T({})", literal(value)),
+            Number::Literal(value) => format!("T({})", precision.literal(value)),
             Number::Unknown(number) => format!("x{number}"),
             Number::Result(number) => format!("v{number}"),
         }
@@ -71,13 +69,13 @@ pub(crate) struct Written<'a> {
     pub outputs: &'a [Var],
     /// What the graph's input of a name holds.
     pub input: &'a dyn Fn(&str) -> Option<Vec<Number>>,
-    /// Whether numbers have the digits of f64.
-    pub double: bool,
+    /// Whose digits literals have.
+    pub precision: Precision,
 }
 
 #[derive(Default)]
 struct Writer {
-    double: bool,
+    precision: Precision,
     operations: Vec<Operation>,
     /// Results by the text that computes them.
     known: HashMap<String, usize>,
@@ -93,13 +91,13 @@ pub(super) fn write_out(objective: &Objective) -> Option<Program> {
     let input = |name: &str| {
         Some(objective.tables.get(name)?.iter().map(|&value| Number::Literal(value)).collect())
     };
-    write_graph(&Written { graph: &objective.graph, outputs: &outputs, input: &input, double: false })
+    write_graph(&Written { graph: &objective.graph, outputs: &outputs, input: &input, precision: Precision::F32 })
 }
 
 /// The program of a graph; none where it is too large, or has an operation that is not written out.
 pub(crate) fn write_graph(written: &Written) -> Option<Program> {
     let live = written.graph.live(written.outputs);
-    let mut writer = Writer { double: written.double, ..Writer::default() };
+    let mut writer = Writer { precision: written.precision, ..Writer::default() };
     let values = writer.all(written, &live)?;
     let mut outputs = written.outputs.iter().flat_map(|var| values[var.index()].iter().copied());
     let loss = outputs.next()?;
@@ -231,7 +229,7 @@ impl Writer {
     fn assign(&mut self, expression: &str, inputs: &[Number]) -> Number {
         let mut text = expression.to_owned();
         for (slot, input) in ["{a}", "{b}", "{c}"].iter().zip(inputs) {
-            text = text.replace(slot, &input.text(self.double));
+            text = text.replace(slot, &input.text(self.precision));
         }
         if let Some(&known) = self.known.get(&text) {
             return Number::Result(known);
@@ -265,7 +263,7 @@ impl Writer {
             // Writing to a String cannot fail.
             let _ = writeln!(assignments, "        let v{number} = {};", operation.text);
         }
-        let text = |number: &Number| number.text(self.double);
+        let text = |number: &Number| number.text(self.precision);
         Program {
             assignments,
             operations,
