@@ -54,8 +54,8 @@ pub mod cli;
 
 pub use error::{Error, Result};
 pub use fit::{
-    FIT_METHODS, FitBound, FitData, FitMethod, FitModel, FitOptions, Fitted, ManyFitted, OpenDirection, RobustLoss, fit,
-    fit_many,
+    FIT_METHODS, FitBound, FitData, FitMethod, FitModel, FitOptions, Fitted, ManyFitted, OpenDirection,
+    RobustLoss, fit, fit_many,
 };
 pub use gpu::{
     AdapterChoice, AdapterClass, AdapterFeatures, AdapterLimits, AdapterReport, Budget, Gpu, GpuOptions,

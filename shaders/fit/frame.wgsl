@@ -66,8 +66,8 @@ const PART: u32 = N * (N + 1u) + 2u;
 const LEAST_GAIN: T = 1e-4;
 // Rounding of a sum of squares, as multiples of its own: what is below is not seen in it.
 const NOISE: T = 8.0;
-// Steps below it that are made on trust.
-const MOST_BLIND: u32 = 3u;
+// Steps below it that are made on trust: some problems close in on their answer no faster than by half a step.
+const MOST_BLIND: u32 = 10u;
 // Relative offset at which no unknown is further off than a thousandth of its confidence region (Bates and Watts, 1981).
 const BATES_WATTS: T = 1e-3;
 
@@ -86,6 +86,13 @@ fn add_to_total(term: T) {
     let sum = total + whole;
     lost = (sum - total) - whole;
     total = sum;
+}
+
+// What is not seen of a change of the objective: the rounding of its sum, and that of residuals, which are rounded like
+// the numbers that they are differences of.
+fn noise_of(fit: u32) -> T {
+    let objective = state[field(OBJECTIVE, fit)];
+    return EPSILON * (NOISE * objective + sqrt(objective) * sqrt(state[field(OBSERVED, fit)]));
 }
 
 // Takes the point that was tried as the best one.
@@ -121,7 +128,7 @@ fn judge(fit: u32) {
     } else {
         let before = state[field(OBJECTIVE, fit)];
         let predicted = state[field(PREDICTED, fit)];
-        let noise = NOISE * EPSILON * before;
+        let noise = noise_of(fit);
         let blind = predicted <= noise && abs(before - total) <= noise;
         var gain = T(-1.0);
         if (predicted > 0.0) {
@@ -159,9 +166,9 @@ fn propose(fit: u32, tried: u32) {
     let attainable = solve(fit);
     let objective = state[field(OBJECTIVE, fit)];
     let tolerance = settings[TOLERANCE];
-    // Residuals are rounded like the numbers that they are differences of.
     let rounding = EPSILON * EPSILON * state[field(OBSERVED, fit)];
-    let trusted = record[field(BLIND, fit)] >= MOST_BLIND && attainable <= NOISE * EPSILON * objective;
+    let noise = noise_of(fit);
+    let trusted = record[field(BLIND, fit)] >= MOST_BLIND && attainable <= noise;
     if (attainable <= tolerance * tolerance * objective || attainable <= rounding || trusted) {
         record[field(STATUS, fit)] = CONVERGED;
         return;
@@ -186,7 +193,7 @@ fn propose(fit: u32, tried: u32) {
         same = same && trial == theta;
     }
     if (same) {
-        let near = attainable <= BATES_WATTS * BATES_WATTS * objective;
+        let near = attainable <= max(noise, BATES_WATTS * BATES_WATTS * objective);
         record[field(STATUS, fit)] = select(STALLED, CONVERGED, near);
         return;
     }

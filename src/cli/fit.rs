@@ -12,7 +12,8 @@ use super::output::{Ended, Output, Stop, check_file};
 use crate::data::Table;
 use crate::plot::{FitPicture, fit_picture};
 use crate::{
-    Error, FIT_METHODS, FitBound, FitData, FitMethod, FitModel, FitOptions, Fitted, Result, RobustLoss, Status, fit as run,
+    Error, FIT_METHODS, FitBound, FitData, FitMethod, FitModel, FitOptions, Fitted, Result, RobustLoss,
+    Status, fit as run,
 };
 
 /// Below the flags in the help of `fit`.
@@ -126,7 +127,12 @@ pub(super) fn fit(arguments: &FitArguments, global: &Global, output: &Output) ->
         data = data.shared(name, values)?;
     }
     let gpu = global.open(global.gpu_options()?)?;
-    output.explain(&format!("{} in {} on {}", options.method.name, arguments.precision, gpu.adapter_info().name));
+    output.explain(&format!(
+        "{} in {} on {}",
+        options.method.name,
+        arguments.precision,
+        gpu.adapter_info().name
+    ));
     let fitted = run(&gpu, &model, &data, &options)?;
     if let Some(path) = &arguments.svg {
         let picture = FitPicture::new(&arguments.equation, &model, &data, &fitted);
@@ -142,7 +148,8 @@ fn by_name(model: &FitModel, numbers: &[f64]) -> Map<String, Value> {
 
 fn conclude(model: &FitModel, fitted: &Fitted, arguments: &FitArguments, output: &Output) -> Ended {
     let names = model.unknowns();
-    let held: Vec<&String> = names.iter().zip(&fitted.held).filter(|(_, held)| **held).map(|(name, _)| name).collect();
+    let held: Vec<&String> =
+        names.iter().zip(&fitted.held).filter(|(_, held)| **held).map(|(name, _)| name).collect();
     let open: Vec<String> = fitted.open.iter().map(|direction| direction.describe(names)).collect();
     output.event(
         "done",
@@ -175,7 +182,8 @@ fn conclude(model: &FitModel, fitted: &Fitted, arguments: &FitArguments, output:
         Status::MaxSteps => "not converged after",
         Status::Stalled => "stalled, where no step helps any more, after",
         Status::Diverged => {
-            let message = "the residuals are not finite at the start, or too large for the precision; start elsewhere";
+            let message =
+                "the residuals are not finite at the start, or too large for the precision; start elsewhere";
             return Err(Stop::Told(message.to_owned()));
         }
     };
@@ -200,10 +208,14 @@ fn conclude(model: &FitModel, fitted: &Fitted, arguments: &FitArguments, output:
     }
     match fitted.status {
         Status::Converged => Ok(()),
-        Status::MaxSteps => Err(Stop::Told(format!("not converged after {steps} steps; raise --steps or start elsewhere"))),
+        Status::MaxSteps => {
+            Err(Stop::Told(format!("not converged after {steps} steps; raise --steps or start elsewhere")))
+        }
         _ => {
             let better = if arguments.precision == "f32" { " or try --precision f64" } else { "" };
-            Err(Stop::Told(format!("stalled after {steps} steps before it converged; start elsewhere{better}")))
+            Err(Stop::Told(format!(
+                "stalled after {steps} steps before it converged; start elsewhere{better}"
+            )))
         }
     }
 }

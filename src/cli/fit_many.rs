@@ -23,18 +23,26 @@ pub(super) fn fit_many(
     }
     if let Some(path) = &arguments.out {
         if !ends_in(path, "csv") && !ends_in(path, "npy") {
-            return Err(Error::setting("out", format!("{} ends in neither .csv nor .npy", path.display())).into());
+            return Err(
+                Error::setting("out", format!("{} ends in neither .csv nor .npy", path.display())).into()
+            );
         }
         check_file("out", path)?;
     }
     let data = gathered(arguments)?;
-    let model = FitModel::parse(&arguments.equation, &arguments.start, &data.names(), arguments.weights.as_deref())?;
+    let model =
+        FitModel::parse(&arguments.equation, &arguments.start, &data.names(), arguments.weights.as_deref())?;
     let starts = match &arguments.starts {
         None => model.start().to_vec(),
         Some(path) => starts(path, data.fits(), model.unknowns().len())?,
     };
     let gpu = global.open(global.gpu_options()?)?;
-    output.explain(&format!("{} in {} on {}", options.method.name, arguments.precision, gpu.adapter_info().name));
+    output.explain(&format!(
+        "{} in {} on {}",
+        options.method.name,
+        arguments.precision,
+        gpu.adapter_info().name
+    ));
     let fitted = run(&gpu, &model, &data, &starts, options)?;
     if let Some(path) = &arguments.out {
         write(path, &model, &fitted).map_err(|error| Error::write(path, error))?;
@@ -77,11 +85,14 @@ fn gathered(arguments: &FitArguments) -> Result<FitData> {
 fn starts(path: &Path, fits: usize, unknowns: usize) -> Result<Vec<f64>> {
     let (shape, values) = read_array(path)?;
     if shape != [fits, unknowns] {
-        let message = format!("is of shape {shape:?}, not [{fits}, {unknowns}]: a start of {unknowns} for each fit");
+        let message =
+            format!("is of shape {shape:?}, not [{fits}, {unknowns}]: a start of {unknowns} for each fit");
         return Err(Error::data(path, "", message));
     }
     match values.iter().position(|value| !(*value as f32).is_finite()) {
-        Some(at) => Err(Error::data(path, format!("row {}", at / unknowns), "is not finite as 32-bit numbers")),
+        Some(at) => {
+            Err(Error::data(path, format!("row {}", at / unknowns), "is not finite as 32-bit numbers"))
+        }
         None => Ok(values),
     }
 }
@@ -97,7 +108,8 @@ fn write(path: &Path, model: &FitModel, fitted: &ManyFitted) -> std::io::Result<
     }
     let errors: Vec<String> = names.iter().map(|name| format!("error of {name}")).collect();
     writeln!(file, "{},{},objective,steps,status", names.join(","), errors.join(","))?;
-    let rows = fitted.estimates.chunks_exact(names.len()).zip(fitted.standard_errors.chunks_exact(names.len()));
+    let rows =
+        fitted.estimates.chunks_exact(names.len()).zip(fitted.standard_errors.chunks_exact(names.len()));
     for (fit, (estimates, errors)) in rows.enumerate() {
         // An error that there is none of is an empty field.
         let text = |x: &f64| if x.is_nan() { String::new() } else { format!("{x:?}") };

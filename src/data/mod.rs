@@ -31,5 +31,5 @@ mod tests;
 pub use dataset::{Dataset, Targets};
 pub use schema::{Encoding, Schema, TargetKind, Task};
 pub use source::{DataSpec, Split, TestSpec, load, load_as, load_for_evaluation, load_for_prediction};
-pub use table::{Table, array_bytes, read_array};
 pub(crate) use stream::{Batch, Contents, Order, Position, Stream, StreamOptions, batches_per_epoch};
+pub use table::{Table, array_bytes, read_array};

@@ -72,12 +72,26 @@ impl Builder {
         }
     }
 
-    /// Refuses two vectors of different lengths.
+    /// Whether a value is a number for each row of a table.
+    fn is_column(&self, value: &Value) -> bool {
+        let Value::Node(var) = value else { return false };
+        matches!(self.graph.shape(*var).dims().first(), Some(Dim::Batch(_)))
+    }
+
+    fn no_such_pair(&self, what: &str, length: usize) -> Said<()> {
+        Err(format!(
+            "{what} takes a column of the data and a scalar, not a vector of {length}; take one of its elements"
+        ))
+    }
+
+    /// Refuses two vectors of different lengths, and a vector with a column.
     pub(super) fn agree(&self, what: &str, a: &Value, b: &Value) -> Said<()> {
         match (self.length(a), self.length(b)) {
             (Some(first), Some(second)) if first != second => {
                 Err(format!("{what} takes vectors of one length, not of {first} and {second}"))
             }
+            (Some(length), None) if self.is_column(b) => self.no_such_pair(what, length),
+            (None, Some(length)) if self.is_column(a) => self.no_such_pair(what, length),
             _ => Ok(()),
         }
     }

@@ -36,8 +36,10 @@ impl FitBound {
             "" => Some(none),
             number => number.parse::<f64>().ok().filter(|number| !number.is_nan()),
         };
-        let lower = number(lower, f64::NEG_INFINITY).ok_or_else(|| wrong("has a least value that is no number"))?;
-        let upper = number(upper, f64::INFINITY).ok_or_else(|| wrong("has a greatest value that is no number"))?;
+        let lower =
+            number(lower, f64::NEG_INFINITY).ok_or_else(|| wrong("has a least value that is no number"))?;
+        let upper =
+            number(upper, f64::INFINITY).ok_or_else(|| wrong("has a greatest value that is no number"))?;
         if lower >= upper {
             return Err(wrong("has nothing between its values"));
         }
@@ -50,7 +52,8 @@ pub(super) fn limits(model: &FitModel, bounds: &[FitBound], starts: &[f64]) -> R
     let names = model.unknowns();
     let mut limits = vec![(f64::NEG_INFINITY, f64::INFINITY); names.len()];
     for bound in bounds {
-        let element_of = |name: &String| name.strip_prefix(&bound.unknown).is_some_and(|rest| rest.starts_with('['));
+        let element_of =
+            |name: &String| name.strip_prefix(&bound.unknown).is_some_and(|rest| rest.starts_with('['));
         let mut found = false;
         for (name, limit) in names.iter().zip(&mut limits) {
             if *name == bound.unknown || element_of(name) {

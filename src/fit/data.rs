@@ -51,7 +51,8 @@ impl FitData {
     pub fn own(mut self, name: &str, values: Vec<f64>) -> Result<Self> {
         let fits = values.len() / self.points.max(1);
         if values.is_empty() || fits * self.points != values.len() {
-            let message = format!("`{name}` has {} values, no multiple of {} points", values.len(), self.points);
+            let message =
+                format!("`{name}` has {} values, no multiple of {} points", values.len(), self.points);
             return Err(Error::setting("data", message));
         }
         if let Some(known) = self.fits.filter(|known| *known != fits) {

@@ -37,7 +37,8 @@ struct Control {
 }
 
 /// By the kernel's number of how a fit ended; 0 is one that goes on.
-pub(super) const STATUSES: [Status; 4] = [Status::Converged, Status::MaxSteps, Status::Diverged, Status::Stalled];
+pub(super) const STATUSES: [Status; 4] =
+    [Status::Converged, Status::MaxSteps, Status::Diverged, Status::Stalled];
 
 /// What is to be fitted, all of it checked.
 pub(super) struct Problem<'a> {
@@ -147,7 +148,8 @@ impl Problem<'_> {
     /// A unit for every unknown, so that what the kernel squares is of the size of the data: its largest start.
     fn units(&self) -> Vec<f64> {
         let unknowns = self.model.unknowns().len();
-        let largest = |j: usize| self.starts.iter().skip(j).step_by(unknowns).fold(0.0, |a: f64, x| a.max(x.abs()));
+        let largest =
+            |j: usize| self.starts.iter().skip(j).step_by(unknowns).fold(0.0, |a: f64, x| a.max(x.abs()));
         (0..unknowns).map(largest).map(|unit| if (unit as f32) > 0.0 { unit } else { 1.0 }).collect()
     }
 }
@@ -244,7 +246,7 @@ impl<'a> Fitter<'a> {
                 self.turns = (2 * self.turns).min(MOST_TURNS);
             }
         }
-        self.read(&memory, count, ended)
+        self.read(&memory, first, count, ended)
     }
 
     fn memory(&self, first: usize, count: usize) -> Result<Memory> {
@@ -256,7 +258,8 @@ impl<'a> Fitter<'a> {
         };
         let scale = options.robust.map_or(1.0, |loss| loss.scale);
         let settings = [options.tolerance(), scale].into_iter().chain(self.problem.units());
-        let settings = settings.chain(limits.iter().map(|limit| limit.0)).chain(limits.iter().map(|limit| limit.1));
+        let settings =
+            settings.chain(limits.iter().map(|limit| limit.0)).chain(limits.iter().map(|limit| limit.1));
         let mut columns = Vec::new();
         for name in &self.columns {
             let values = |fit: usize| data.values(name, fit).unwrap_or_default();
@@ -302,7 +305,7 @@ impl<'a> Fitter<'a> {
     }
 
     /// Appends what came of a batch.
-    fn read(&mut self, memory: &Memory, count: usize, ended: &mut Ended) -> Result<()> {
+    fn read(&mut self, memory: &Memory, first: usize, count: usize, ended: &mut Ended) -> Result<()> {
         let unknowns = self.unknowns;
         let state = self.machine.numbers(&self.gpu.read_buffer(memory.state.raw(), 0..memory.state.bytes())?);
         let record: Vec<u32> = bytemuck::pod_collect_to_vec(
@@ -317,14 +320,18 @@ impl<'a> Fitter<'a> {
             let field = |field: usize| state[field * count + fit];
             let status = (record[fit] as usize).checked_sub(1).and_then(|at| STATUSES.get(at));
             let status = status.copied().unwrap_or(Status::MaxSteps);
-            // What never had residuals stays at its start.
-            let theta = if status == Status::Diverged { unknowns } else { 0 };
-            ended.estimates.extend((0..unknowns).map(|j| field(theta + j)));
+            let limits = self.problem.limits;
+            match status {
+                // What never had residuals stays at its start.
+                Status::Diverged => ended.estimates.extend(self.problem.start(first + fit)),
+                // Bounds were rounded to the kernel's numbers.
+                _ => ended.estimates.extend((0..unknowns).map(|j| field(j).clamp(limits[j].0, limits[j].1))),
+            }
             for i in 0..unknowns {
                 let row = (0..unknowns).map(|j| field(rows + i * (unknowns + 1) + j) / units[j]);
                 ended.triangles.extend(row);
             }
-            ended.free.extend((0..unknowns).map(|j| field(free + j) != 0.0));
+            ended.free.extend((0..unknowns).map(|j| status == Status::Diverged || field(free + j) != 0.0));
             ended.objectives.push(field(objective));
             ended.statuses.push(status);
             ended.steps.push(record[count + fit].saturating_sub(1));

@@ -97,7 +97,7 @@ pub(super) fn kernel_text(
 fn constants(unknowns: usize, scaled: bool, machine: &Machine) -> String {
     let epsilon = machine.epsilon();
     // Beyond the largest damping a step is below rounding. The rank is judged by what rotations leave of a column that
-    // others make up.
+    // others make up. Squares below the least have no finite inverse, and are none.
     format!(
         "const N: u32 = {unknowns}u;
 const SCALED: bool = {scaled};
@@ -105,9 +105,11 @@ const EPSILON: T = {epsilon:e};
 const FIRST_DAMPING: T = {FIRST_DAMPING:e};
 const LARGEST_DAMPING: T = {:e};
 const RANK: T = {:e};
+const LEAST: T = {};
 ",
         (epsilon * epsilon).recip(),
-        (4.0 * epsilon).powi(2)
+        (16.0 * epsilon).powi(2),
+        if machine.double { "1e-300" } else { "1e-36" }
     )
 }
 
@@ -184,8 +186,9 @@ fn fold(unknowns: usize) -> String {
         let _ = write!(
             text,
             "    sum = d{i} + weight * a{i} * a{i};
-    inverse = select(T(0.0), 1.0 / sum, sum > 0.0);
-    old = select(T(1.0), d{i} * inverse, sum > 0.0);
+    sum = select(d{i}, sum, sum > LEAST);
+    inverse = select(T(0.0), 1.0 / sum, sum > LEAST);
+    old = select(T(1.0), d{i} * inverse, sum > LEAST);
     fresh = weight * a{i} * inverse;
     weight *= old;
     d{i} = sum;
@@ -237,14 +240,21 @@ fn solve(unknowns: usize) -> String {
         let damped = format!("select(T(0.0), extra, row == N + {j}u)");
         format!("free{j} * select({damped}, state[field(first + {j}u, fit)], row < N)")
     });
-    let attained = (0..unknowns).map(|i| format!("d{i} * q{i} * q{i}")).collect::<Vec<_>>().join(" + ");
+    // Whether a column has a part of its own that is not rounding.
+    let own = |i: usize| {
+        let others: String = (0..i).map(|k| format!(" + d{k} * r{k}_{i} * r{k}_{i}")).collect();
+        format!("d{i} > RANK * (d{i}{others})")
+    };
+    let attained: String = each(unknowns, |i| {
+        format!("            attainable += select(T(0.0), d{i} * q{i} * q{i}, {});\n", own(i))
+    });
     let back = |i: usize| {
         let known: String = (i + 1..unknowns).map(|k| format!(" - r{i}_{k} * step{k}")).collect();
         format!(
-            "    let scale{i} = state[field(SCALE + {i}u, fit)];
-    let step{i} = select(T(0.0), -q{i}{known}, d{i} > RANK * scale{i} * scale{i});
+            "    let step{i} = select(T(0.0), -q{i}{known}, {});
     state[field(STEP + {i}u, fit)] = step{i};
-"
+",
+            own(i)
         )
     };
     format!(
@@ -254,8 +264,7 @@ fn solve(unknowns: usize) -> String {
     // The rows of R, then those of the damping.
     for (var row = 0u; row < 2u * N; row++) {{
         if (row == N) {{
-            attainable = {attained};
-        }}
+{attained}        }}
         let first = ROWS + min(row, N - 1u) * (N + 1u);
         let extra = damping(fit, max(row, N) - N);
         fold({row}, select(T(0.0), state[field(first + N, fit)], row < N));
@@ -276,7 +285,9 @@ fn accumulate(program: &Program, columns: &[Place], options: &FitOptions) -> Str
         let at = match *place {
             Place { number, own: false } => format!("{number}u * control.points + point"),
             Place { number, own: true } => {
-                format!("({shared}u + {number}u * control.fits) * control.points + point * control.fits + fit")
+                format!(
+                    "({shared}u + {number}u * control.fits) * control.points + point * control.fits + fit"
+                )
             }
         };
         format!("        let x{} = columns[{at}];\n", unknowns + number)

@@ -131,9 +131,16 @@ impl FromStr for RobustLoss {
         let known: Vec<&str> = LOSSES.iter().map(|rule| rule.name).collect();
         let rule = LOSSES.iter().find(|rule| rule.name == name);
         let rule = rule.ok_or_else(|| Error::setting("robust", did_you_mean(name, &known)))?;
-        let number = scale.trim().parse::<f64>().ok().filter(|scale| (*scale as f32) > 0.0 && (*scale as f32).is_finite());
+        let number = scale
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|scale| (*scale as f32) > 0.0 && (*scale as f32).is_finite());
         let scale = number.ok_or_else(|| {
-            Error::setting("robust", format!("the scale is a number above 0, not `{scale}`, as in `{name}:1.5`"))
+            Error::setting(
+                "robust",
+                format!("the scale is a number above 0, not `{scale}`, as in `{name}:1.5`"),
+            )
         })?;
         Ok(RobustLoss { rule, scale })
     }
@@ -156,13 +163,12 @@ impl RobustLoss {
         format!("fn rho(z: T) -> vec3<T> {{\n{}\n}}\n", self.rule.wgsl)
     }
 
-    /// What a residual adds to the sum, and what it and its derivatives are multiplied by so that the sum's gradient and,
-    /// after Triggs, its curvature are those of squares (Triggs et al., "Bundle adjustment", 2000, section 4.3): the
-    /// kernel's twin.
-    pub(super) fn rescaled(&self, residual: f64) -> (f64, f64, f64) {
+    /// What a residual adds to the sum, and what its derivatives are multiplied by so that the sum's curvature is that of
+    /// squares (Triggs et al., "Bundle adjustment", 2000, section 4.3): the kernel's twin.
+    pub(super) fn rescaled(&self, residual: f64) -> (f64, f64) {
         let square = (residual / self.scale).powi(2);
         let [value, slope, bend] = (self.rule.reference)(square);
         let scale = (slope + 2.0 * bend * square).max(f64::EPSILON).sqrt();
-        (self.scale * self.scale * value, slope / scale, scale)
+        (self.scale * self.scale * value, scale)
     }
 }

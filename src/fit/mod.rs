@@ -147,33 +147,25 @@ pub fn fit(gpu: &Gpu, model: &FitModel, data: &FitData, options: &FitOptions) ->
     if data.fits() != 1 {
         return Err(Error::setting("data", format!("holds {} fits; fit_many takes them", data.fits())));
     }
-    let (ended, limits) = run(gpu, model, data, model.start(), options)?;
-    let estimates = ended.estimates;
-    let (residuals, mut jacobian) = model.linearised(&estimates, data, 0);
+    let ended = run(gpu, model, data, model.start(), options)?;
+    let (residuals, mut jacobian) = model.linearised(&ended.estimates, data, 0);
     let mut objective = 0.0;
     for (row, &residual) in residuals.iter().enumerate() {
-        let (value, _, scale) = options.robust.map_or((residual * residual, 1.0, 1.0), |loss| loss.rescaled(residual));
+        let (value, scale) =
+            options.robust.map_or((residual * residual, 1.0), |loss| loss.rescaled(residual));
         objective += value;
         jacobian.iter_mut().for_each(|column| column[row] *= scale);
     }
-    let slopes: Vec<f64> = held_slopes(&residuals, &jacobian, options);
-    let held: Vec<bool> = (0..estimates.len())
-        .map(|j| {
-            let (lower, upper) = limits[j];
-            (estimates[j] <= lower && slopes[j] > 0.0) || (estimates[j] >= upper && slopes[j] < 0.0)
-        })
-        .collect();
-    let free: Vec<bool> = held.iter().map(|held| !held).collect();
-    let degrees_of_freedom =
-        counted(model, data).saturating_sub(free.iter().filter(|free| **free).count());
+    let free = &ended.free;
+    let degrees_of_freedom = counted(model, data).saturating_sub(free.iter().filter(|free| **free).count());
     let variance = if degrees_of_freedom > 0 { objective / degrees_of_freedom as f64 } else { f64::NAN };
-    let errors = statistics::errors(&jacobian, &free, variance);
+    let errors = statistics::errors(&jacobian, free, variance);
     Ok(Fitted {
         status: ended.statuses[0],
         steps: ended.steps[0],
-        standard_errors: (0..estimates.len()).map(|j| errors.covariance[j][j].sqrt()).collect(),
+        standard_errors: (0..free.len()).map(|j| errors.covariance[j][j].sqrt()).collect(),
         covariance: errors.covariance,
-        held,
+        held: free.iter().map(|free| !free).collect(),
         rss: residuals.iter().map(|residual| residual * residual).sum(),
         objective,
         degrees_of_freedom,
@@ -181,15 +173,8 @@ pub fn fit(gpu: &Gpu, model: &FitModel, data: &FitData, options: &FitOptions) ->
         open: errors.open,
         readbacks: ended.readbacks,
         seconds: began.elapsed().as_secs_f64(),
-        estimates,
+        estimates: ended.estimates,
     })
-}
-
-/// The slope of the objective along each unknown; `jacobian` is rescaled already.
-fn held_slopes(residuals: &[f64], jacobian: &[Vec<f64>], options: &FitOptions) -> Vec<f64> {
-    let weight = |residual: f64| options.robust.map_or(residual, |loss| loss.rescaled(residual).1 * residual);
-    let slope = |column: &Vec<f64>| column.iter().zip(residuals).map(|(x, &r)| x * weight(r)).sum();
-    jacobian.iter().map(slope).collect()
 }
 
 /// Fits `model` to each of the tables that `data` holds, from one start for all, [unknowns], or one each, [fits, unknowns].
@@ -211,7 +196,7 @@ pub fn fit_many(
             format!("{} points a fit, where many fits have at most {MOST_POINTS_OF_MANY}", data.points());
         return Err(Error::setting("data", message));
     }
-    let (ended, _) = run(gpu, model, data, starts, options)?;
+    let ended = run(gpu, model, data, starts, options)?;
     let mut standard_errors = Vec::with_capacity(ended.estimates.len());
     for fit in 0..data.fits() {
         let triangle = &ended.triangles[fit * unknowns * unknowns..][..unknowns * unknowns];
@@ -243,14 +228,8 @@ fn counted(model: &FitModel, data: &FitData) -> usize {
     weights.map_or(data.points(), |weights| weights.iter().filter(|weight| **weight > 0.0).count())
 }
 
-/// Checks all, and has the device do it; gives the bounds of each unknown too.
-fn run(
-    gpu: &Gpu,
-    model: &FitModel,
-    data: &FitData,
-    starts: &[f64],
-    options: &FitOptions,
-) -> Result<(Ended, Vec<(f64, f64)>)> {
+/// Checks all, and has the device do it.
+fn run(gpu: &Gpu, model: &FitModel, data: &FitData, starts: &[f64], options: &FitOptions) -> Result<Ended> {
     options.check()?;
     let unknowns = model.unknowns().len();
     if starts.len() != unknowns && starts.len() != unknowns * data.fits() {
@@ -261,22 +240,7 @@ fn run(
         );
         return Err(Error::setting("start", message));
     }
-    for name in model.columns() {
-        if data.values(name, 0).is_none() {
-            return Err(Error::setting("data", format!("has no column `{name}`")));
-        }
-    }
-    if let Some(name) = model.weights() {
-        let rows = (0..data.fits()).flat_map(|fit| data.values(name, fit).unwrap_or_default());
-        if let Some((at, weight)) = rows.enumerate().find(|(_, weight)| **weight < 0.0) {
-            let message = format!("`{name}`, row {}: a weight is not negative, this is {weight}", at % data.points());
-            return Err(Error::setting("weights", message));
-        }
-    }
-    if data.points() < unknowns {
-        let message = format!("{} points do not determine {unknowns} unknowns", data.points());
-        return Err(Error::setting("data", message));
-    }
+    check_data(model, data)?;
     let limits = bounds::limits(model, &options.bounds, starts)?;
     if options.double && !Machine::has_double(gpu) {
         let name = &gpu.adapter_info().name;
@@ -286,6 +250,28 @@ fn run(
         );
         return Err(Error::setting("precision", message));
     }
-    let problem = Problem { model, data, starts, limits: &limits, options };
-    Ok((problem.run(gpu)?, limits))
+    Problem { model, data, starts, limits: &limits, options }.run(gpu)
+}
+
+/// Refuses data that lack a column, have a negative weight or fewer points than unknowns.
+fn check_data(model: &FitModel, data: &FitData) -> Result<()> {
+    let unknowns = model.unknowns().len();
+    for name in model.columns() {
+        if data.values(name, 0).is_none() {
+            return Err(Error::setting("data", format!("has no column `{name}`")));
+        }
+    }
+    if let Some(name) = model.weights() {
+        let rows = (0..data.fits()).flat_map(|fit| data.values(name, fit).unwrap_or_default());
+        if let Some((at, weight)) = rows.enumerate().find(|(_, weight)| **weight < 0.0) {
+            let message =
+                format!("`{name}`, row {}: a weight is not negative, this is {weight}", at % data.points());
+            return Err(Error::setting("weights", message));
+        }
+    }
+    if data.points() < unknowns {
+        let message = format!("{} points do not determine {unknowns} unknowns", data.points());
+        return Err(Error::setting("data", message));
+    }
+    Ok(())
 }

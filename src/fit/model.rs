@@ -55,11 +55,13 @@ impl FitModel {
             builder.column(column)?;
         }
         if let Some(twice) = starts.iter().find(|start| columns.contains(&start.name.as_str())) {
-            let message = format!("`{}` is a column of the data too; call the unknown something else", twice.name);
+            let message =
+                format!("`{}` is a column of the data too; call the unknown something else", twice.name);
             return Err(Fault::new(twice.at, message).in_text("start", start));
         }
         let vars = starts.iter().map(|start| builder.unknown(start)).collect::<Result<Vec<Var>>>()?;
-        let [left, right] = sides(&mut builder, equation).map_err(|fault| fault.in_text("equation", equation))?;
+        let [left, right] =
+            sides(&mut builder, equation).map_err(|fault| fault.in_text("equation", equation))?;
         if let Some(idle) = starts.iter().find(|start| !builder.has_read(&start.name)) {
             let message = format!("`{}` does not occur in the equation", idle.name);
             return Err(Fault::new(idle.at, message).in_text("start", start));
@@ -169,8 +171,11 @@ impl FitModel {
     /// # Errors
     /// [`Error::Setting`] for an equation of too many operations, or with one that is not written out.
     pub(super) fn program(&self, double: bool) -> Result<Program> {
-        let outputs: Vec<Var> =
-            [self.residual].into_iter().chain(self.jacobian.iter().copied()).chain([self.weighted_left]).collect();
+        let outputs: Vec<Var> = [self.residual]
+            .into_iter()
+            .chain(self.jacobian.iter().copied())
+            .chain([self.weighted_left])
+            .collect();
         let input = |name: &str| {
             if let Some(table) = self.tables.get(name) {
                 return Some(table.iter().map(|&value| Number::Literal(value)).collect());

@@ -42,9 +42,12 @@ pub(super) struct Errors {
     pub open: Vec<OpenDirection>,
 }
 
-/// s²·(JᵀJ)⁻¹ of the columns of J that are `free`, by singular values of J with its columns scaled to one length.
+/// s²·(JᵀJ)⁻¹ of the columns of J that are `free`, NaN where J is not finite; by singular values of J with its columns scaled to one length.
 pub(super) fn errors(jacobian: &[Vec<f64>], free: &[bool], variance: f64) -> Errors {
     let unknowns = jacobian.len();
+    if jacobian.iter().flatten().any(|x| !x.is_finite()) {
+        return Errors { covariance: vec![vec![f64::NAN; unknowns]; unknowns], open: Vec::new() };
+    }
     let norms: Vec<f64> = jacobian.iter().map(|column| norm(column)).collect();
     let places: Vec<usize> = (0..unknowns).filter(|&j| free[j]).collect();
     let length = |j: usize| if norms[j] > 0.0 { norms[j] } else { 1.0 };
@@ -88,7 +91,8 @@ fn singular_vectors(columns: &mut [Vec<f64>]) -> Vec<Vec<f64>> {
         let mut turned = false;
         for i in 0..count {
             for j in i + 1..count {
-                let [a, b] = [&columns[i], &columns[j]].map(|column| column.iter().map(|x| x * x).sum::<f64>());
+                let [a, b] =
+                    [&columns[i], &columns[j]].map(|column| column.iter().map(|x| x * x).sum::<f64>());
                 let product: f64 = columns[i].iter().zip(&columns[j]).map(|(x, y)| x * y).sum();
                 if product == 0.0 || product.abs() <= f64::EPSILON * (a * b).sqrt() {
                     continue;

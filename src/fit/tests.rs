@@ -4,7 +4,9 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::device::STATUSES;
 use super::kernel::{Machine, Place, Share, kernel_text};
-use super::{FIT_METHODS, FitBound, FitData, FitMethod, FitModel, FitOptions, Fitted, RobustLoss, fit, fit_many};
+use super::{
+    FIT_METHODS, FitBound, FitData, FitMethod, FitModel, FitOptions, Fitted, RobustLoss, fit, fit_many,
+};
 use crate::Status;
 use crate::plan::tests::gpu;
 
@@ -128,12 +130,21 @@ fn a_thousand_fits_are_those_of_f64() {
         for number in (0..fits).step_by(if method.name == "lm" { 1 } else { 37 }) {
             let (theta, rss) = reference(&model, &data, number, model.start());
             for (j, wanted) in theta.iter().enumerate() {
-                let (estimate, error) = (found.estimates[3 * number + j], found.standard_errors[3 * number + j]);
+                let (estimate, error) =
+                    (found.estimates[3 * number + j], found.standard_errors[3 * number + j]);
                 // Residuals of 0.01 are rounded by 1e-7, 1e-5 of them, which their number and the relative offset of 1e-5
                 // turn into parts of the error.
-                assert!((estimate - wanted).abs() <= 1e-3 * error, "{} {number}: {estimate} {wanted}", method.name);
+                assert!(
+                    (estimate - wanted).abs() <= 1e-3 * error,
+                    "{} {number}: {estimate} {wanted}",
+                    method.name
+                );
             }
-            assert!((found.objectives[number] - rss).abs() <= 1e-4 * rss, "{} {rss}", found.objectives[number]);
+            assert!(
+                (found.objectives[number] - rss).abs() <= 1e-4 * rss,
+                "{} {rss}",
+                found.objectives[number]
+            );
         }
     }
 }
@@ -170,7 +181,11 @@ fn points_in_blocks_fit_like_all_at_once() {
         let (theta, rss) = reference(&model, &data, 0, model.start());
         for (j, wanted) in theta.iter().enumerate() {
             // As above; sums of 20,000 terms in blocks of 256.
-            assert!((found.estimates[j] - wanted).abs() <= 1e-2 * found.standard_errors[j], "{}", method.name);
+            assert!(
+                (found.estimates[j] - wanted).abs() <= 1e-2 * found.standard_errors[j],
+                "{}",
+                method.name
+            );
         }
         assert!((found.rss - rss).abs() <= 1e-6 * rss);
     }
@@ -183,7 +198,12 @@ fn a_bound_holds_an_unknown_and_the_others_fit_around_it() {
         let bounds = FitBound::parse_all("k=:0.9; c=-5:5").unwrap();
         let options = FitOptions { method, bounds, ..FitOptions::default() };
         let held = fitted(DECAY, "a=1; k=0.5; c=0", &data, &options);
-        assert_eq!((held.status, &held.held[..]), (Status::Converged, &[false, true, false][..]), "{}", method.name);
+        assert_eq!(
+            (held.status, &held.held[..]),
+            (Status::Converged, &[false, true, false][..]),
+            "{}",
+            method.name
+        );
         let fixed = fitted("k = 0.9; y = a*exp(-k*x) + c", "a=1; c=0", &data, &FitOptions::default());
         assert_eq!(held.degrees_of_freedom, fixed.degrees_of_freedom);
         assert!(held.standard_errors[1].is_nan());
@@ -238,11 +258,17 @@ fn directions_that_the_data_leave_open_are_named() {
         let found = fitted(equation, start, &data, &FitOptions::default());
         let model = FitModel::parse(equation, start, &data.names(), None).unwrap();
         assert_eq!(found.status, Status::Converged, "{equation}");
-        assert_eq!(found.standard_errors.iter().map(|error| !error.is_nan()).collect::<Vec<_>>(), known, "{equation}");
+        assert_eq!(
+            found.standard_errors.iter().map(|error| !error.is_nan()).collect::<Vec<_>>(),
+            known,
+            "{equation}"
+        );
         let texts: Vec<String> = found.open.iter().map(|open| open.describe(model.unknowns())).collect();
         match direction {
             "-" => assert!(texts.is_empty(), "{texts:?}"),
-            "" => assert!(texts[0].contains('a') && texts[0].contains(" - ") && texts.len() == 1, "{texts:?}"),
+            "" => {
+                assert!(texts[0].contains('a') && texts[0].contains(" - ") && texts.len() == 1, "{texts:?}")
+            }
             direction => assert_eq!(texts, [direction]),
         }
     }
@@ -259,7 +285,8 @@ fn robust_losses_are_scipys() {
         y.map(|(i, x)| 2.0 * (-1.3 * x).exp() + 0.5 + (7.0 * i as f64).sin() / 50.0 + outlier(i)).collect();
     let data = FitData::new(20).shared("x", x).unwrap().shared("y", y).unwrap();
     for (loss, wanted, objective) in ROBUST {
-        let options = FitOptions { robust: Some(loss.parse::<RobustLoss>().unwrap()), ..FitOptions::default() };
+        let options =
+            FitOptions { robust: Some(loss.parse::<RobustLoss>().unwrap()), ..FitOptions::default() };
         let found = fitted(DECAY, "a=1; k=1; c=0", &data, &options);
         assert_eq!(found.status, Status::Converged, "{loss}");
         for (x, wanted) in found.estimates.iter().zip(wanted) {
@@ -294,7 +321,10 @@ fn fits_end_as_they_do() {
         let found = fitted(equation, start, &data, &options);
         assert_eq!(found.status, status, "{equation}: {found:?}");
         if status == Status::Diverged {
-            assert_eq!(found.estimates, FitModel::parse(equation, start, &data.names(), None).unwrap().start());
+            assert_eq!(
+                found.estimates,
+                FitModel::parse(equation, start, &data.names(), None).unwrap().start()
+            );
         }
     }
     assert_eq!(STATUSES.len(), 4);
@@ -304,12 +334,18 @@ fn fits_end_as_they_do() {
 fn impossible_fits_are_refused() {
     let data = decay(20, 0.05, 3).shared("w", vec![-1.0; 20]).unwrap();
     let short = decay(2, 0.05, 3);
-    let bounded = |text: &str| FitOptions { bounds: FitBound::parse_all(text).unwrap(), ..FitOptions::default() };
+    let bounded =
+        |text: &str| FitOptions { bounds: FitBound::parse_all(text).unwrap(), ..FitOptions::default() };
     let tolerance = FitOptions { tolerance: Some(-1.0), ..FitOptions::default() };
     // Data, weights, options, the error's beginning.
     let rows = [
         (&short, None, FitOptions::default(), "data: 2 points do not determine 3 unknowns"),
-        (&data, Some("w"), FitOptions::default(), "weights: `w`, row 0: a weight is not negative, this is -1"),
+        (
+            &data,
+            Some("w"),
+            FitOptions::default(),
+            "weights: `w`, row 0: a weight is not negative, this is -1",
+        ),
         (&data, None, bounded("b=0:"), "bounds: unknown name `b`; known are a, k, c"),
         (&data, None, bounded("k=2:3"), "start: `k` starts at 1, outside its bounds 2 to 3"),
         (&data, None, tolerance, "tolerance: must be a number from 0 on, not -1"),

@@ -88,10 +88,14 @@ pub(super) fn write_out(objective: &Objective) -> Option<Program> {
         return None;
     }
     let outputs: Vec<Var> = [objective.loss].into_iter().chain(objective.gradient.iter().copied()).collect();
-    let input = |name: &str| {
-        Some(objective.tables.get(name)?.iter().map(|&value| Number::Literal(value)).collect())
-    };
-    write_graph(&Written { graph: &objective.graph, outputs: &outputs, input: &input, precision: Precision::F32 })
+    let input =
+        |name: &str| Some(objective.tables.get(name)?.iter().map(|&value| Number::Literal(value)).collect());
+    write_graph(&Written {
+        graph: &objective.graph,
+        outputs: &outputs,
+        input: &input,
+        precision: Precision::F32,
+    })
 }
 
 /// The program of a graph; none where it is too large, or has an operation that is not written out.

@@ -100,7 +100,13 @@ pub(crate) fn fit_picture(picture: &FitPicture) -> Scene {
     scene
 }
 
-fn dots<'a>(scene: &mut Scene, frame: &Frame, points: impl Iterator<Item = &'a Point>, fill: Colour, radius: f64) {
+fn dots<'a>(
+    scene: &mut Scene,
+    frame: &Frame,
+    points: impl Iterator<Item = &'a Point>,
+    fill: Colour,
+    radius: f64,
+) {
     let at = points.map(|point| frame.pixel(*point)).filter(|at| frame.holds(*at));
     scene.shapes.extend(at.map(|centre| Shape::Disc { centre, radius, fill }));
 }

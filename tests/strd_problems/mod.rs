@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use downhill::{FitData, FitModel, data::Table};
 
 /// A problem with its certified answers.
+#[allow(dead_code, reason = "the example prints fewer of them than the tests check")]
 pub struct Problem {
     pub name: String,
     pub difficulty: String,
@@ -49,7 +50,8 @@ impl Problem {
     /// The equation with one of its starts, and the table.
     pub fn open(&self, start: usize) -> (FitModel, FitData) {
         let table = Table::open(&folder().join(format!("{}.csv", self.name))).expect("the table");
-        let model = FitModel::parse(&self.equation, &self.starts[start], &table.names(), None).expect("the equation");
+        let model =
+            FitModel::parse(&self.equation, &self.starts[start], &table.names(), None).expect("the equation");
         let columns = table.read(model.columns()).expect("the columns");
         let mut data = FitData::new(columns[0].len());
         for (name, values) in model.columns().iter().zip(columns) {
@@ -63,6 +65,10 @@ impl Problem {
 /// which is what is certified; 0 where the worst has none.
 pub fn digits(found: &[f64], certified: &[f64]) -> f64 {
     let digits = |(found, certified): (&f64, &f64)| -((found - certified).abs() / certified.abs()).log10();
-    let worst = found.iter().zip(certified).map(digits).fold(f64::INFINITY, |a, b| if b < a || b.is_nan() { b } else { a });
+    let worst = found
+        .iter()
+        .zip(certified)
+        .map(digits)
+        .fold(f64::INFINITY, |a, b| if b < a || b.is_nan() { b } else { a });
     if worst.is_nan() { 0.0 } else { worst.clamp(0.0, 11.0) }
 }
