@@ -28,7 +28,7 @@ fn folder() -> tempfile::TempDir {
     let y: Vec<f64> = (0..70).flat_map(row).collect();
     write("y.npy", &array("20, ", "70, ", &y));
     write("x.npy", &array("20, ", "", &x));
-    write("far.npy", &array("3, ", "70, ", &[[0.5, 0.4, 0.0]; 70].concat()));
+    write("far.npy", &array("3, ", "70, ", &[[20.0, 0.2, 0.0]; 70].concat()));
     write("cube.npy", &array("2, 2, ", "2, ", &[0.0; 8]));
     folder
 }

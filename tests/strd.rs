@@ -26,7 +26,8 @@ fn the_tables_have_their_certified_sums_of_squares() {
     }
 }
 
-/// Digits of the worst unknown from both starts, in f64 and f32; where the table says 0, a fit is known to end elsewhere.
+/// Digits of the worst unknown from both starts, in f64 and f32. In f32 the answers of Bennett5 and Lanczos1 to 3 depend on
+/// digits that its residuals lack, and MGH10 and MGH17 have a start from where f32 does not get on.
 #[test]
 fn the_certified_digits_come_out() {
     let gpu = gpu();
@@ -59,7 +60,7 @@ fn the_certified_digits_come_out() {
 }
 
 /// Of 54, to six digits in f64 and to three in f32.
-const LEAST: [i32; 2] = [50, 38];
+const LEAST: [i32; 2] = [53, 41];
 
 /// The easier half by every method, from the start that is near.
 #[test]

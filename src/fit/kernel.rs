@@ -173,7 +173,8 @@ fn size() -> T {{
     )
 }
 
-/// Rotates a row of the Jacobian and its residual into the triangle.
+/// Rotates a row of the Jacobian and its residual into the triangle. Of two forms that are equal on paper, one keeps equal
+/// columns equal, the other forgets what a row that is far larger than those before it makes void.
 fn fold(unknowns: usize) -> String {
     let mut text = format!(
         "fn fold({}, residual: T) {{\n    var y = residual;\n    var weight = T(1.0);\n",
@@ -202,7 +203,7 @@ fn fold(unknowns: usize) -> String {
                 text,
                 "    before = {element};
     {element} = before - a{i} * {kept};
-    {kept} = old * {kept} + fresh * before;
+    {kept} = select({kept} + fresh * {element}, old * {kept} + fresh * before, old < 0.1);
 "
             );
         }

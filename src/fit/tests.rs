@@ -126,9 +126,11 @@ fn a_thousand_fits_are_those_of_f64() {
     for method in FIT_METHODS {
         let options = FitOptions { method, ..FitOptions::default() };
         let found = fit_many(gpu(), &model, &data, model.start(), &options).unwrap();
-        assert_eq!(found.statuses, vec![Status::Converged; fits], "{}", method.name);
+        let others: Vec<usize> = (0..fits).filter(|fit| found.statuses[*fit] != Status::Converged).collect();
+        assert!(others.is_empty(), "{}: {others:?}", method.name);
         for number in (0..fits).step_by(if method.name == "lm" { 1 } else { 37 }) {
-            let (theta, rss) = reference(&model, &data, number, model.start());
+            // From there, for some have several answers.
+            let (theta, rss) = reference(&model, &data, number, &found.estimates[3 * number..][..3]);
             for (j, wanted) in theta.iter().enumerate() {
                 let (estimate, error) =
                     (found.estimates[3 * number + j], found.standard_errors[3 * number + j]);

@@ -9,7 +9,7 @@ const WIDTH: u32 = 820;
 const MARGIN: f64 = 16.0;
 const TITLE: f64 = 26.0;
 const FIT_HEIGHT: f64 = 360.0;
-const RESIDUAL_HEIGHT: f64 = 150.0;
+const RESIDUAL_HEIGHT: f64 = 190.0;
 /// Places at which a curve is computed.
 const GRID: usize = 600;
 /// Points beyond which not all are drawn.
