@@ -33,6 +33,7 @@ mod atomic;
 pub mod data;
 mod error;
 mod expression;
+mod fit;
 mod gpu;
 mod graph;
 mod host;
@@ -53,6 +54,10 @@ mod train;
 pub mod cli;
 
 pub use error::{Error, Result};
+pub use fit::{
+    FIT_METHODS, FitBound, FitData, FitMethod, FitModel, FitOptions, Fitted, ManyFitted, OpenDirection,
+    RobustLoss, fit, fit_many,
+};
 pub use gpu::{
     AdapterChoice, AdapterClass, AdapterFeatures, AdapterLimits, AdapterReport, Budget, Gpu, GpuOptions,
     HostTimes, LimitOverrides, MatrixShape, MemoryHeap, MemoryLimit, Profile, RowRuns, Survey, TunedProduct,

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
 
 use super::bench::{WITHOUT_USE, WITHOUT_USE_FOR_BATCHES};
+use super::fit::FitArguments;
 use super::race::WITHOUT_USE_FOR_RACES;
 use super::solve::SolveArguments;
 use super::tune::WITHOUT_USE_FOR_TUNING;
@@ -68,6 +69,8 @@ pub(super) enum Command {
     Minimize(Box<MinimizeArguments>),
     /// Solve a system of linear equations from a file
     Solve(Box<SolveArguments>),
+    /// Fit an equation to a table by nonlinear least squares, or to many at once
+    Fit(Box<FitArguments>),
     /// Let several update rules run from the same start, and draw how they fare
     Race(Box<RaceArguments>),
     /// Measure kernels for a model on this adapter, and keep the fastest

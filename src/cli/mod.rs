@@ -8,6 +8,8 @@ mod bench_kernels;
 mod devices;
 mod evaluate;
 mod find_rate;
+mod fit;
+mod fit_many;
 mod minimize;
 mod optimizer_list;
 mod output;
@@ -55,6 +57,7 @@ fn run(arguments: &Arguments, began: Instant) -> u8 {
         Command::Predict(arguments) => evaluate::predict(arguments, global, &output),
         Command::Minimize(arguments) => minimize::minimize(arguments, global, &output),
         Command::Solve(arguments) => solve::solve(arguments, global, &output),
+        Command::Fit(arguments) => fit::fit(arguments, global, &output),
         Command::Race(arguments) => race::race(arguments, global, &output),
         Command::Tune(arguments) => tune::tune(arguments, global, &output),
         Command::Bench(Bench::Step(arguments)) => bench::step(arguments, global, &output, began),

@@ -40,7 +40,7 @@ pub(super) fn load(path: &Path, purpose: Purpose, memory: HostMemory) -> Result<
 }
 
 /// The names in the first line.
-fn column_names(header: &ByteRecord) -> Result<Vec<String>, String> {
+pub(super) fn column_names(header: &ByteRecord) -> Result<Vec<String>, String> {
     check_single_line(header)?;
     let names = header.iter().enumerate().map(|(column, name)| column_name(column, name));
     let names = names.collect::<Result<Vec<String>, String>>()?;
@@ -186,14 +186,18 @@ struct Fault {
     message: String,
 }
 
+/// Refuses a row of another length than the header's `columns`, or of several lines.
+pub(super) fn check_record(record: &ByteRecord, columns: usize) -> Result<(), String> {
+    check_single_line(record)?;
+    if record.len() != columns {
+        return Err(format!("{} values, but the header names {columns} columns", record.len()));
+    }
+    Ok(())
+}
+
 /// Appends a row's features, after a look at the row as a whole.
 fn read_features(record: &ByteRecord, columns: &Columns, features: &mut Vec<f32>) -> Result<(), Fault> {
-    check_single_line(record).map_err(|message| Fault { column: None, message })?;
-    if record.len() != columns.names.len() {
-        let message =
-            format!("{} values, but the header names {} columns", record.len(), columns.names.len());
-        return Err(Fault { column: None, message });
-    }
+    check_record(record, columns.names.len()).map_err(|message| Fault { column: None, message })?;
     let start = features.len();
     features.resize(start + columns.features, 0.0);
     for (column, (field, role)) in record.iter().zip(&columns.roles).enumerate() {
@@ -223,7 +227,7 @@ fn hint(message: String, text: &str, column: usize, columns: &Columns) -> String
     }
 }
 
-fn text(field: &[u8]) -> Result<&str, String> {
+pub(super) fn text(field: &[u8]) -> Result<&str, String> {
     match str::from_utf8(field).map(str::trim) {
         Ok("") => Err("the value is missing; fill it in or remove the row".to_owned()),
         Ok(text) => Ok(text),
@@ -233,7 +237,7 @@ fn text(field: &[u8]) -> Result<&str, String> {
 
 /// The line on which a record begins, as an editor counts. The reader's own count stands before the blank lines
 /// that it passes over, so the file is read again up to here; this happens once, for a message.
-fn line_of(path: &Path, record: &ByteRecord) -> Result<usize> {
+pub(super) fn line_of(path: &Path, record: &ByteRecord) -> Result<usize> {
     let failed = |error| files::reading_failed(path, error);
     let offset = record.position().map_or(0, |position| position.byte());
     let mut file = BufReader::new(files::open(path)?);
@@ -258,7 +262,7 @@ fn line_of(path: &Path, record: &ByteRecord) -> Result<usize> {
     Ok(lines)
 }
 
-fn failed(path: &Path, error: csv::Error) -> Error {
+pub(super) fn failed(path: &Path, error: csv::Error) -> Error {
     let message = error.to_string();
     match error.into_kind() {
         ErrorKind::Io(error) => files::reading_failed(path, error),

@@ -22,13 +22,15 @@ mod schema;
 mod source;
 mod store;
 mod stream;
+mod table;
 mod target;
 
 #[cfg(test)]
 mod tests;
 
 pub use dataset::{Dataset, Targets};
-pub(crate) use npy::{array_bytes, read_array};
+pub use npy::{array_bytes, read_array};
 pub use schema::{Encoding, Schema, TargetKind, Task};
 pub use source::{DataSpec, Split, TestSpec, load, load_as, load_for_evaluation, load_for_prediction};
 pub(crate) use stream::{Batch, Contents, Order, Position, Stream, StreamOptions, batches_per_epoch};
+pub use table::Table;

@@ -71,7 +71,7 @@ pub(super) fn load(
 ///
 /// # Errors
 /// [`Error::Read`], and [`Error::Data`] for what is no array of numbers.
-pub(crate) fn read_array(path: &Path) -> Result<(Vec<usize>, Vec<f64>)> {
+pub fn read_array(path: &Path) -> Result<(Vec<usize>, Vec<f64>)> {
     let array = open(path, HostMemory::now())?;
     let width = array.width();
     let mut bytes = vec![0; width * array.element.bytes()];
@@ -83,9 +83,10 @@ pub(crate) fn read_array(path: &Path) -> Result<(Vec<usize>, Vec<f64>)> {
     Ok((array.shape, values))
 }
 
-/// The bytes of a file with an array of one dimension, in f64.
-pub(crate) fn array_bytes(values: &[f64]) -> Vec<u8> {
-    let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({},), }}", values.len());
+/// The bytes of a file with an array of these sizes, in f64 and C's order.
+pub fn array_bytes(shape: &[usize], values: &[f64]) -> Vec<u8> {
+    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
+    let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({sizes}), }}");
     // The elements begin at a multiple of 64 bytes.
     let length = (MAGIC.len() + 4 + header.len() + 1).next_multiple_of(64) - MAGIC.len() - 4;
     let mut bytes = MAGIC.to_vec();
@@ -101,7 +102,8 @@ pub(super) fn is_npy(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
 }
 
-fn open(path: &Path, memory: HostMemory) -> Result<RowArray> {
+/// The array in a file.
+pub(super) fn open(path: &Path, memory: HostMemory) -> Result<RowArray> {
     parse(Store::open(path, memory)?, "header")
 }
 

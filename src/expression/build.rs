@@ -8,7 +8,7 @@ use super::parse::{Action, Code, Instruction, parse};
 use super::value::{MOST_ELEMENTS, Said, Value, table_name};
 use crate::error::did_you_mean;
 use crate::graph::ops::{BINARY, unary_rule};
-use crate::graph::{Array, Graph, Initial, Var};
+use crate::graph::{Array, Dim, Graph, Initial, Var};
 use crate::{Error, Result};
 
 /// A graph under construction, and the names that stand for its values.
@@ -61,6 +61,14 @@ impl Builder {
     pub fn unknown(&mut self, start: &Start) -> Result<Var> {
         let var = self.graph.parameter(&start.name, &start.value.shape, Initial::Constant(0.0))?;
         self.names.insert(start.name.clone(), Value::Node(var));
+        Ok(var)
+    }
+
+    /// Makes a column of a table of the name: one number for each row of a batch, in the input called as [`column_input`]
+    /// says.
+    pub fn column(&mut self, name: &str) -> Result<Var> {
+        let var = self.graph.input(&column_input(name), [Dim::BATCH])?;
+        self.names.insert(name.to_owned(), Value::Node(var));
         Ok(var)
     }
 
@@ -286,6 +294,11 @@ impl Builder {
             }
         }
     }
+}
+
+/// The input slot of a column of a table.
+pub(crate) fn column_input(name: &str) -> String {
+    format!("column {name}")
 }
 
 pub(super) fn said(error: Error) -> String {

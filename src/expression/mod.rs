@@ -14,7 +14,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use build::{Builder, Start};
+pub(crate) use build::{Builder, Start, column_input};
 
 use crate::Error;
 

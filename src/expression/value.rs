@@ -53,11 +53,14 @@ impl Value {
 }
 
 impl Builder {
-    /// The number of elements of a vector; none for a scalar.
+    /// The number of elements of a vector; none for a scalar, as a column of a table is for each row.
     pub(super) fn length(&self, value: &Value) -> Option<usize> {
         match value {
             Value::Known(array) => array.shape.first().copied(),
-            Value::Node(var) => self.graph.shape(*var).dims().first().map(|dim| dim.resolve(1)),
+            Value::Node(var) => match self.graph.shape(*var).dims().first() {
+                Some(Dim::Fixed(size)) => Some(*size),
+                Some(Dim::Batch(_)) | None => None,
+            },
         }
     }
 
@@ -69,12 +72,26 @@ impl Builder {
         }
     }
 
-    /// Refuses two vectors of different lengths.
+    /// Whether a value is a number for each row of a table.
+    fn is_column(&self, value: &Value) -> bool {
+        let Value::Node(var) = value else { return false };
+        matches!(self.graph.shape(*var).dims().first(), Some(Dim::Batch(_)))
+    }
+
+    fn no_such_pair(&self, what: &str, length: usize) -> Said<()> {
+        Err(format!(
+            "{what} takes a column of the data and a scalar, not a vector of {length}; take one of its elements"
+        ))
+    }
+
+    /// Refuses two vectors of different lengths, and a vector with a column.
     pub(super) fn agree(&self, what: &str, a: &Value, b: &Value) -> Said<()> {
         match (self.length(a), self.length(b)) {
             (Some(first), Some(second)) if first != second => {
                 Err(format!("{what} takes vectors of one length, not of {first} and {second}"))
             }
+            (Some(length), None) if self.is_column(b) => self.no_such_pair(what, length),
+            (None, Some(length)) if self.is_column(a) => self.no_such_pair(what, length),
             _ => Ok(()),
         }
     }

@@ -123,7 +123,7 @@ fn check_is_vector(path: &Path, shape: &[usize]) -> Result<()> {
 /// [`Error::Write`].
 pub fn write_vector(path: &Path, x: &[f64]) -> Result<()> {
     match is_npy(path) {
-        true => atomic::write(path, &data::array_bytes(x)),
+        true => atomic::write(path, &data::array_bytes(&[x.len()], x)),
         false => atomic::write(path, matrix_market::vector_text(x).as_bytes()),
     }
 }

@@ -21,6 +21,7 @@ use serde::Serialize;
 
 pub use by_method::{MethodOptions, Solved, minimize_by};
 pub use objective::Objective;
+pub(crate) use scalars::{Number, Program, Written, write_graph};
 
 use crate::optim::{Average, Modifiers, Optimizer, Passes, Schedule};
 use crate::{Error, Gpu, Result};

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::objective::Objective;
 use crate::graph::ops::{Generated, Lowering, Reduce, ReduceKind, Source};
-use crate::graph::{Array, Node, StepContext, Var};
+use crate::graph::{Array, Graph, Node, StepContext, Var};
 use crate::plan::Precision;
 
 /// Unknowns of a program at most: each group of four has its own copy of the update.
@@ -27,16 +27,17 @@ const MOST_NUMBERS: usize = 64 * MOST_OPERATIONS;
 
 /// A number of the program: known, or computed.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Number {
+pub(crate) enum Number {
     Literal(f64),
+    /// One that the kernel has under the name of `x` and the number.
     Unknown(usize),
     Result(usize),
 }
 
 impl Number {
-    fn text(self) -> String {
+    fn text(self, precision: Precision) -> String {
         match self {
-            Number::Literal(value) => format!("T({})", Precision::F32.literal(value)),
+            Number::Literal(value) => format!("T({})", precision.literal(value)),
             Number::Unknown(number) => format!("x{number}"),
             Number::Result(number) => format!("v{number}"),
         }
@@ -49,8 +50,8 @@ struct Operation {
     reads: Vec<usize>,
 }
 
-/// Loss and gradient as assignments in WGSL, from the unknowns `x0`, `x1`, …
-pub(super) struct Program {
+/// A value and its derivatives as assignments in WGSL, from the unknowns `x0`, `x1`, …
+pub(crate) struct Program {
     /// Lines `let v0 = …;`.
     pub assignments: String,
     pub operations: usize,
@@ -61,8 +62,20 @@ pub(super) struct Program {
     pub gradient: Vec<String>,
 }
 
+/// A graph that is to be written out, without batch or for one row of it.
+pub(crate) struct Written<'a> {
+    pub graph: &'a Graph,
+    /// The first is the program's loss, the others its gradient.
+    pub outputs: &'a [Var],
+    /// What the graph's input of a name holds.
+    pub input: &'a dyn Fn(&str) -> Option<Vec<Number>>,
+    /// Whose digits literals have.
+    pub precision: Precision,
+}
+
 #[derive(Default)]
 struct Writer {
+    precision: Precision,
     operations: Vec<Operation>,
     /// Results by the text that computes them.
     known: HashMap<String, usize>,
@@ -75,12 +88,24 @@ pub(super) fn write_out(objective: &Objective) -> Option<Program> {
         return None;
     }
     let outputs: Vec<Var> = [objective.loss].into_iter().chain(objective.gradient.iter().copied()).collect();
-    let live = objective.graph.live(&outputs);
-    let mut writer = Writer::default();
-    let values = writer.all(objective, &live)?;
-    let loss = *values[objective.loss.index()].first()?;
-    let gradient = objective.gradient.iter().flat_map(|var| values[var.index()].iter().copied());
-    let program = writer.finish(loss, &gradient.collect::<Vec<_>>());
+    let input =
+        |name: &str| Some(objective.tables.get(name)?.iter().map(|&value| Number::Literal(value)).collect());
+    write_graph(&Written {
+        graph: &objective.graph,
+        outputs: &outputs,
+        input: &input,
+        precision: Precision::F32,
+    })
+}
+
+/// The program of a graph; none where it is too large, or has an operation that is not written out.
+pub(crate) fn write_graph(written: &Written) -> Option<Program> {
+    let live = written.graph.live(written.outputs);
+    let mut writer = Writer { precision: written.precision, ..Writer::default() };
+    let values = writer.all(written, &live)?;
+    let mut outputs = written.outputs.iter().flat_map(|var| values[var.index()].iter().copied());
+    let loss = outputs.next()?;
+    let program = writer.finish(loss, &outputs.collect::<Vec<_>>());
     let nodes = live.iter().filter(|live| **live).count();
     let of_scalars = program.operations <= SCALAR_OPERATIONS_PER_NODE * nodes;
     let most = if of_scalars { MOST_SCALAR_OPERATIONS } else { MOST_OPERATIONS };
@@ -89,8 +114,8 @@ pub(super) fn write_out(objective: &Objective) -> Option<Program> {
 
 impl Writer {
     /// The elements of every node that is `live`.
-    fn all(&mut self, objective: &Objective, live: &[bool]) -> Option<Vec<Vec<Number>>> {
-        let graph = &objective.graph;
+    fn all(&mut self, written: &Written, live: &[bool]) -> Option<Vec<Vec<Number>>> {
+        let graph = written.graph;
         let mut values: Vec<Vec<Number>> = vec![Vec::new(); graph.len()];
         let mut numbers = 0;
         for var in graph.vars().filter(|var| live[var.index()]) {
@@ -102,12 +127,11 @@ impl Writer {
             }
             values[var.index()] = match node.op.lower() {
                 Lowering::Source(Source::Parameter(number)) => {
-                    let first: usize = objective.unknowns().take(number).map(|(_, length)| length).sum();
+                    let before = graph.parameters().iter().take(number);
+                    let first: usize = before.map(|unknown| unknown.elements()).sum();
                     (first..first + count).map(Number::Unknown).collect()
                 }
-                Lowering::Source(Source::Input(name)) => {
-                    objective.tables.get(name)?.iter().map(|&value| Number::Literal(value)).collect()
-                }
+                Lowering::Source(Source::Input(name)) => (written.input)(name)?,
                 _ => {
                     let inputs = node.inputs.iter();
                     let (inputs, shapes): (Vec<&[Number]>, Vec<Vec<usize>>) =
@@ -209,7 +233,7 @@ impl Writer {
     fn assign(&mut self, expression: &str, inputs: &[Number]) -> Number {
         let mut text = expression.to_owned();
         for (slot, input) in ["{a}", "{b}", "{c}"].iter().zip(inputs) {
-            text = text.replace(slot, &input.text());
+            text = text.replace(slot, &input.text(self.precision));
         }
         if let Some(&known) = self.known.get(&text) {
             return Number::Result(known);
@@ -243,12 +267,13 @@ impl Writer {
             // Writing to a String cannot fail.
             let _ = writeln!(assignments, "        let v{number} = {};", operation.text);
         }
+        let text = |number: &Number| number.text(self.precision);
         Program {
             assignments,
             operations,
             functions: self.functions.concat(),
-            loss: loss.text(),
-            gradient: gradient.iter().map(|number| number.text()).collect(),
+            loss: text(&loss),
+            gradient: gradient.iter().map(text).collect(),
         }
     }
 }

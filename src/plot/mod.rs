@@ -6,6 +6,7 @@ mod canvas;
 mod chart;
 mod contour;
 mod curves;
+mod fit;
 mod landscape;
 mod legend;
 mod scene;
@@ -13,6 +14,7 @@ mod scene;
 pub(crate) use animation::gif;
 pub(crate) use chart::{Drawing, draw_series_names, render, save, widened};
 pub(crate) use curves::{Curve, Panel, curves};
+pub(crate) use fit::{FitPicture, fit_picture};
 pub(crate) use landscape::{Landscape, Path};
 
 pub(crate) use scene::Scene;
