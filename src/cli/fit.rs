@@ -12,8 +12,7 @@ use super::output::{Ended, Output, Stop, check_file};
 use crate::data::Table;
 use crate::plot::{FitPicture, fit_picture};
 use crate::{
-    Error, FIT_METHODS, FitBound, FitData, FitMethod, FitModel, FitOptions, Fitted, Result, RobustLoss,
-    Status, fit as run,
+    Error, FitBound, FitData, FitMethod, FitModel, FitOptions, Fitted, Result, RobustLoss, Status, fit as run,
 };
 
 /// Below the flags in the help of `fit`.
@@ -21,6 +20,13 @@ const FIT_HELP: &str = "\
 Equations:
   LEFT = RIGHT in the language of `minimize`; names are columns of the data or unknowns of --start, and
   definitions may come before: `k = 2*pi/12; log(y) = a + b*cos(k*x)`
+
+Methods:
+  lm            Levenberg-Marquardt: λ·diag(JᵀJ), λ after Nielsen
+  marquardt     the same, λ a tenth or ten times
+  levenberg     λ·I, in units of the start
+  gauss-newton  the undamped step, halved until it helps
+  dogleg        Powell's, within a length by diag(JᵀJ)
 
 Many fits at once:
   --data y.npy of shape [fits, points] gives every fit a row of `y`; `x` is the array of --x, or 0, 1, 2 …;
@@ -43,7 +49,7 @@ pub(super) struct FitArguments {
     /// The unknowns and where they start: `b1=500; b2=1e-4`
     #[arg(long, value_name = "NAME=VALUE;…")]
     pub start: String,
-    /// The method, or `help` for a list
+    /// The method: `lm`, `marquardt`, `levenberg`, `gauss-newton` or `dogleg`
     #[arg(long, value_name = "NAME", default_value = "lm")]
     pub method: String,
     /// Numbers that kernels compute with; not every adapter has f64
@@ -99,12 +105,6 @@ pub(super) fn ends_in(path: &Path, ending: &str) -> bool {
 }
 
 pub(super) fn fit(arguments: &FitArguments, global: &Global, output: &Output) -> Ended {
-    if arguments.method == "help" {
-        let line = |method: &FitMethod| output.result(&format!("{:13} {}", method.name, method.about));
-        FIT_METHODS.iter().try_for_each(line)?;
-        let names: Vec<&str> = FIT_METHODS.iter().map(|method| method.name).collect();
-        return output.event("done", &json!({ "methods": names }));
-    }
     let options = arguments.options()?;
     let is_many = ends_in(&arguments.data, "npy");
     let of_many = [("x", &arguments.x), ("starts", &arguments.starts), ("out", &arguments.out)];

@@ -47,7 +47,7 @@ impl FitBound {
     }
 }
 
-/// The bounds of every number, within which `starts` must lie: [fits, unknowns].
+/// The bounds of every number, within which `starts` must lie: `[fits, unknowns]`.
 pub(super) fn limits(model: &FitModel, bounds: &[FitBound], starts: &[f64]) -> Result<Vec<(f64, f64)>> {
     let names = model.unknowns();
     let mut limits = vec![(f64::NEG_INFINITY, f64::INFINITY); names.len()];

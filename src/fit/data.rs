@@ -21,7 +21,7 @@ pub struct FitData {
 #[derive(Clone, Debug)]
 struct Column {
     name: String,
-    /// [points], or [fits, points] where each fit has its own.
+    /// `[points]`, or `[fits, points]` where each fit has its own.
     values: Vec<f64>,
     own: bool,
 }
@@ -32,7 +32,7 @@ impl FitData {
         FitData { points, fits: None, columns: Vec::new() }
     }
 
-    /// With a column that all fits share: [points].
+    /// With a column that all fits share: `[points]`.
     ///
     /// # Errors
     /// [`Error::Setting`] for another number of values, one that is not finite, and a name that is there.
@@ -44,7 +44,7 @@ impl FitData {
         self.with(name, values, false)
     }
 
-    /// With a column of which each fit has its own: [fits, points], the points of the first fit first.
+    /// With a column of which each fit has its own: `[fits, points]`, the points of the first fit first.
     ///
     /// # Errors
     /// As [`shared`](Self::shared); and for another number of fits than a column before has.

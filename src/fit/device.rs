@@ -44,7 +44,7 @@ pub(super) const STATUSES: [Status; 4] =
 pub(super) struct Problem<'a> {
     pub model: &'a FitModel,
     pub data: &'a FitData,
-    /// For all, [unknowns], or [fits, unknowns].
+    /// For all, `[unknowns]`, or `[fits, unknowns]`.
     pub starts: &'a [f64],
     pub limits: &'a [(f64, f64)],
     pub options: &'a FitOptions,
@@ -53,11 +53,11 @@ pub(super) struct Problem<'a> {
 /// How the fits ended.
 #[derive(Default)]
 pub(super) struct Ended {
-    /// [fits, unknowns]
+    /// `[fits, unknowns]`
     pub estimates: Vec<f64>,
-    /// R at the estimates, [fits, unknowns, unknowns], by the unknowns themselves.
+    /// R at the estimates, `[fits, unknowns, unknowns]`, by the unknowns themselves.
     pub triangles: Vec<f64>,
-    /// Whether no bound holds an unknown, [fits, unknowns].
+    /// Whether no bound holds an unknown, `[fits, unknowns]`.
     pub free: Vec<bool>,
     pub objectives: Vec<f64>,
     pub statuses: Vec<Status>,

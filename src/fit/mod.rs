@@ -86,7 +86,7 @@ pub struct Fitted {
     pub estimates: Vec<f64>,
     /// The roots of the covariance's diagonal; NaN for what the data leave open, or a bound holds.
     pub standard_errors: Vec<f64>,
-    /// s²·(JᵀJ)⁻¹, [unknowns, unknowns]; NaN as there.
+    /// s²·(JᵀJ)⁻¹, `[unknowns, unknowns]`; NaN as there.
     pub covariance: Vec<Vec<f64>>,
     /// Whether a bound holds an unknown; it then counts as known.
     pub held: Vec<bool>,
@@ -109,9 +109,9 @@ pub struct Fitted {
 /// What came of many fits, as the device has it: computed in f64 from its triangles.
 #[derive(Clone, Debug)]
 pub struct ManyFitted {
-    /// The unknowns, [fits, unknowns].
+    /// The unknowns, `[fits, unknowns]`.
     pub estimates: Vec<f64>,
-    /// Their standard errors, [fits, unknowns]; NaN for what the data leave open, or a bound holds.
+    /// Their standard errors, `[fits, unknowns]`; NaN for what the data leave open, or a bound holds.
     pub standard_errors: Vec<f64>,
     /// What was minimised, for each fit.
     pub objectives: Vec<f64>,
@@ -177,7 +177,7 @@ pub fn fit(gpu: &Gpu, model: &FitModel, data: &FitData, options: &FitOptions) ->
     })
 }
 
-/// Fits `model` to each of the tables that `data` holds, from one start for all, [unknowns], or one each, [fits, unknowns].
+/// Fits `model` to each of the tables that `data` holds, from one start for all, `[unknowns]`, or one each, `[fits, unknowns]`.
 ///
 /// # Errors
 /// As [`fit`]; [`Error::Setting`] for another number of starts; and for fits of more than 100,000 points, each of which one

@@ -23,7 +23,7 @@ pub(super) const MOST_UNKNOWNS: usize = 24;
 #[derive(Clone, Debug)]
 pub struct FitModel {
     graph: Graph,
-    /// The right side less the left, times the root of the weight: [batch], as all that follows.
+    /// The right side less the left, times the root of the weight: `[batch]`, as all that follows.
     residual: Var,
     /// By each unknown.
     jacobian: Vec<Var>,

@@ -37,7 +37,7 @@ impl OpenDirection {
 
 /// Errors of estimates.
 pub(super) struct Errors {
-    /// [unknowns, unknowns]; NaN where the data say nothing, and for unknowns that are held.
+    /// `[unknowns, unknowns]`; NaN where the data say nothing, and for unknowns that are held.
     pub covariance: Vec<Vec<f64>>,
     pub open: Vec<OpenDirection>,
 }
