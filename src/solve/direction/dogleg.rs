@@ -74,8 +74,7 @@ impl TrustModel for Dogleg {
 
     fn judge(&mut self, ratio: f64) -> bool {
         let (length, bounded) = self.last;
-        // What is no number is no good ratio.
-        if !(ratio >= POOR) {
+        if ratio.is_nan() || ratio < POOR {
             self.radius = 0.25 * length;
         } else if ratio > GOOD && bounded {
             self.radius *= 2.0;
