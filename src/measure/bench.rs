@@ -81,7 +81,7 @@ impl KernelBench {
             }
         }
         let uniform = StepUniform::new(0, 0, plan.batch, 1.0 / plan.batch as f64);
-        gpu.write_buffer(memory.uniforms.raw(), 0, bytemuck::bytes_of(&uniform))?;
+        gpu.write_buffer(memory.uniforms.raw(), 0, &uniform.bytes(plan.precision))?;
         let theta: Vec<&Buffer> = memory.theta.iter().collect();
         let began = Instant::now();
         let replay = Replay::new(gpu, &Kernels::new(gpu), &plan, &memory, &theta)?;

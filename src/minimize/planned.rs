@@ -57,7 +57,7 @@ impl<'a> Planned<'a> {
         let update = Updater::new(gpu, &kernels, update, &memory)?;
         gpu.keep_pipelines();
         let step = StepUniform::new(0, 0, 1, 1.0);
-        gpu.write_buffer(memory.uniforms.raw(), 0, bytemuck::bytes_of(&step))?;
+        gpu.write_buffer(memory.uniforms.raw(), 0, &step.bytes(plan.precision))?;
         for (name, buffer) in &memory.inputs {
             let table: Vec<f32> =
                 objective.tables.get(name).into_iter().flatten().map(|&x| x as f32).collect();

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::objective::Objective;
 use crate::graph::ops::{Generated, Lowering, Reduce, ReduceKind, Source};
 use crate::graph::{Array, Node, StepContext, Var};
-use crate::plan::literal;
+use crate::plan::Precision;
 
 /// Unknowns of a program at most: each group of four has its own copy of the update.
 const MOST_UNKNOWNS: usize = 64;
@@ -36,7 +36,7 @@ enum Number {
 impl Number {
     fn text(self) -> String {
         match self {
-            Number::Literal(value) => format!("T({})", literal(value)),
+            Number::Literal(value) => format!("T({})", Precision::F32.literal(value)),
             Number::Unknown(number) => format!("x{number}"),
             Number::Result(number) => format!("v{number}"),
         }

@@ -47,7 +47,7 @@ impl Blueprint {
     ///
     /// Errors: [`Error::DoesNotFit`] where a row of a parameter or what one operation reads is more than the adapter
     /// binds; [`Error::Shape`] where the program cannot be split into micro-batches; [`Error::Setting`] where the adapter
-    /// has no 16 bits.
+    /// has not this precision.
     pub fn new(
         program: &Program,
         profile: &Profile,
@@ -59,8 +59,14 @@ impl Blueprint {
                 "this adapter has no f16 in shaders (`downhill devices` lists what it has); use f32";
             return Err(Error::setting("precision", message));
         }
+        if precision == Precision::F64 && !profile.f64 {
+            let message = "this adapter has no f64 with 64-bit integers in shaders (`downhill devices` lists what it has); \
+                           use f32";
+            return Err(Error::setting("precision", message));
+        }
         let shard = profile.max_binding_size.min(profile.max_buffer_size);
-        let theta = ThetaLayout::new(program.graph.parameters(), shard)?;
+        // A layout counts floats of 4 bytes.
+        let theta = ThetaLayout::new(program.graph.parameters(), 4 * shard / precision.float_bytes())?;
         let mut graph = program.graph.clone();
         let homes = own_outputs(&mut graph, &program.outputs)?;
         let roots: Vec<Var> = homes.keys().copied().collect();
@@ -69,7 +75,7 @@ impl Blueprint {
         let groups = fuse(&graph, &roots, profile.max_storage_buffers as usize)?;
         let stored = groups.iter().map(|group| group.root).collect();
         let half = match precision {
-            Precision::F32 => BTreeSet::new(),
+            Precision::F32 | Precision::F64 => BTreeSet::new(),
             Precision::F16 => stored_in_half(&graph, &groups, &homes, &theta),
         };
         let run = by_rows::find(&graph, &groups, &homes, &theta);
@@ -116,6 +122,7 @@ impl Blueprint {
         let results = self.homes.values().filter(|home| matches!(home, Home::Result(_))).count();
         let plan = Plan {
             batch,
+            precision: self.precision,
             kernels: Vec::new(),
             dispatches: Vec::new(),
             tensors: Vec::new(),

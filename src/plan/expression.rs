@@ -87,7 +87,7 @@ pub(crate) struct Scope<'a> {
     pub stored: &'a BTreeSet<Var>,
     /// Those of them that lie there in 16 bits.
     pub half: &'a BTreeSet<Var>,
-    /// Whether matrices of θ are read from copies in 16 bits.
+    /// In 16 bits, matrices of θ are read from copies; in 64, constants keep their digits and functions are the exchange's.
     pub precision: Precision,
     pub gradients: Gradients,
 }
@@ -204,7 +204,7 @@ impl<'a> Expression<'a> {
         match lowering {
             Lowering::Generated(kind) => self.generated(kind, var, index, lanes),
             Lowering::Pointwise { expression, functions } => {
-                if !functions.is_empty() {
+                if !functions.is_empty() && self.scope.precision != Precision::F64 {
                     self.functions.insert(functions);
                 }
                 let mut text = expression.to_owned();
@@ -315,7 +315,7 @@ impl<'a> Expression<'a> {
         let neighbours = self.width == Width::Four && lanes == Lanes::Neighbours;
         let per_element = |text: String| if neighbours { None } else { Some(format!("T({text})")) };
         match kind {
-            Generated::Constant(value) => Some(format!("T({})", literal(value))),
+            Generated::Constant(value) => Some(format!("T({})", self.scope.precision.literal(value))),
             Generated::Iota { axis } => {
                 let shape = self.scope.graph.shape(var).resolve(self.scope.batch);
                 let inner: usize = shape[axis + 1..].iter().product();
@@ -381,11 +381,4 @@ pub(crate) fn float_type(half: bool, vectors: bool) -> &'static str {
         (true, false) => "f16",
         (true, true) => "vec4<f16>",
     }
-}
-
-/// A number as WGSL; infinities do not exist there and become the largest float.
-pub(crate) fn literal(value: f64) -> String {
-    let value = (value as f32).clamp(f32::MIN, f32::MAX);
-    let text = format!("{value:?}");
-    if text.contains(['.', 'e']) { text } else { format!("{text}.0") }
 }

@@ -1,49 +1,17 @@
 //! Mixed precision: which tensors of a plan are stored in 16 bits.
 //!
-//! Arithmetic and sums are f32 in either precision; what changes is how a value lies in memory between two kernels
+//! Arithmetic and sums are f32 with them or without; what changes is how a value lies in memory between two kernels
 //! (Micikevicius et al. 2018, "Mixed Precision Training"). θ, its gradient and the optimizer's state stay f32.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::str::FromStr;
 
 use super::Home;
 use super::fuse::{Group, Kernels, matrix_operand, storage};
 use super::theta::ThetaLayout;
-use crate::error::did_you_mean;
 use crate::graph::ops::{Lowering, Source};
 use crate::graph::{Element, Graph, Var};
 
-/// How activations and the matrices among the parameters lie in memory where kernels read them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Precision {
-    /// 32 bits.
-    #[default]
-    F32,
-    /// 16 bits, and the loss scaled so that gradients stay within them. θ, gradient and state keep their 32 bits.
-    F16,
-}
-
-const PRECISIONS: [(&str, Precision); 2] = [("f32", Precision::F32), ("f16", Precision::F16)];
-
-impl FromStr for Precision {
-    type Err = String;
-
-    /// Reads `f32` or `f16`; the error says what there is.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = PRECISIONS.iter().find(|(word, _)| *word == text).map(|(_, precision)| *precision);
-        found.ok_or_else(|| did_you_mean(text, &PRECISIONS.map(|(word, _)| word)))
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = PRECISIONS.iter().find(|(_, precision)| precision == self).map_or("", |(word, _)| word);
-        out.write_str(word)
-    }
-}
-
-/// The nodes that [`Precision::F16`] stores in 16 bits: the results of products and of elementwise kernels, and the
+/// The nodes that [`super::Precision::F16`] stores in 16 bits: the results of products and of elementwise kernels, and the
 /// gradients of logits, where they are matrices and lie in an arena.
 ///
 /// What stays f32: outputs, and what sums that are results read, such as predictions with their squared errors;

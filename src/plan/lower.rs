@@ -8,7 +8,7 @@ use super::kernels::matmul::{Epilogue, MatmulSpec, Tilings};
 use super::kernels::reduce::ReduceKernel;
 use super::kernels::{FIRST_READ, WORKGROUP, map, rows, scatter, with_extensions};
 use super::{Binding, Dispatch, Gradients, Home, InputSlot, KernelText, Plan, Precision, Tensor};
-use crate::gpu::{AdapterClass, Profile, format_bytes};
+use crate::gpu::{AdapterClass, Profile, format_bytes, in_double};
 use crate::graph::ops::{Lowering, Reduce, ReduceKind, RowKind, Source};
 use crate::graph::{Dim, Element, Graph, Var};
 use crate::{Error, Result};
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// barriers cost more than they save, never.
 const LONG_ROW: usize = 128;
 
-/// Elements that one invocation (or lane) adds up alone; more would lose f32 digits and leave processors idle.
+/// Elements that one invocation (or lane) adds up alone; more would leave processors idle.
 const LONGEST_SUM: usize = 4096;
 
 /// Invocations that keep an adapter busy; a reduction to fewer elements is cut into parts.
@@ -120,7 +120,7 @@ impl<'a> Lowerer<'a> {
         let grid = cut.grid(outputs / kernel.width.lanes());
         self.dispatch(&label, kernel.source, reads, write, grid, &fields)?;
         if cut.cooperative {
-            self.hold(4 * WORKGROUP as u32);
+            self.hold(self.float_bytes() as u32 * WORKGROUP as u32);
         }
         match whole {
             true => Ok(()),
@@ -186,7 +186,7 @@ impl<'a> Lowerer<'a> {
         self.dispatch(graph.node(root).op.name(), source, reads, write, grid, &[classes])?;
         if cooperative {
             // Values and places.
-            self.hold(2 * 4 * WORKGROUP as u32);
+            self.hold((self.float_bytes() as u32 + 4) * WORKGROUP as u32);
         }
         Ok(())
     }
@@ -263,7 +263,7 @@ impl<'a> Lowerer<'a> {
         let node = self.scope.graph.node(var);
         let bytes = match self.scope.half.contains(&var) {
             true => half_bytes(self.elements(var)),
-            false => node.ty.element.bytes(self.elements(var)),
+            false => self.scope.precision.bytes(node.ty.element, self.elements(var)),
         };
         let (home, name) = match node.op.lower() {
             Lowering::Source(Source::Parameter(number)) => {
@@ -299,7 +299,7 @@ impl<'a> Lowerer<'a> {
         }
         let tensor = self.tensor(var)?;
         let is_parameter = matches!(self.plan.tensors[tensor].home, Home::Parameter(_));
-        if self.scope.precision == Precision::F32 || !is_parameter || self.pieces(tensor) > 1 {
+        if self.scope.precision != Precision::F16 || !is_parameter || self.pieces(tensor) > 1 {
             return Ok((tensor, self.scope.half.contains(&var)));
         }
         let elements = self.elements(var);
@@ -313,10 +313,14 @@ impl<'a> Lowerer<'a> {
         Ok((copy, true))
     }
 
+    fn float_bytes(&self) -> u64 {
+        self.scope.precision.float_bytes()
+    }
+
     /// Floats that only the next dispatches need.
     pub fn scratch(&mut self, label: String, floats: usize) -> Result<Binding> {
-        let tensor =
-            self.new_tensor(label, 4 * floats as u64, Home::Arena, "use a smaller batch or model")?;
+        let bytes = self.float_bytes() * floats as u64;
+        let tensor = self.new_tensor(label, bytes, Home::Arena, "use a smaller batch or model")?;
         Ok(Binding { tensor, piece: 0 })
     }
 
@@ -361,6 +365,7 @@ impl<'a> Lowerer<'a> {
     /// The kernel of this text: one, however often it is launched.
     pub fn kernel(&mut self, label: &str, wgsl: String, reads: usize) -> usize {
         let wgsl = with_extensions(wgsl);
+        let wgsl = if self.scope.precision == Precision::F64 { in_double(&wgsl) } else { wgsl };
         let kernels = &mut self.plan.kernels;
         kernels.iter().position(|kernel| kernel.wgsl == wgsl).unwrap_or_else(|| {
             kernels.push(KernelText { label: label.to_owned(), wgsl, reads, workgroup_memory: 0 });

@@ -5,10 +5,10 @@ use super::expression::{Expression, IndexFact, Width};
 use super::fuse::{MatrixOperand, matrix_operand};
 use super::kernels::matmul::{
     Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout, MatmulParams, MatmulSpec, Operand, ProductShape, Tile,
-    Tiling, matmul_wgsl, tiling_for,
+    Tiling, direct_tile, matmul_wgsl, tiling_for,
 };
 use super::lower::{Lowerer, fold_groups};
-use super::{Binding, Dispatch};
+use super::{Binding, Dispatch, Precision};
 use crate::graph::ops::{Extents, MatMul, ReduceKind};
 use crate::graph::{Dim, Var};
 use crate::{Error, Result};
@@ -170,6 +170,9 @@ impl Lowerer<'_> {
 
     /// What is chosen for a block of a product, or else what suits the adapter.
     fn tiling(&self, product: &Product, [m, n, k]: [usize; 3]) -> Tiling {
+        if self.scope.precision == Precision::F64 {
+            return Tiling { tile: direct_tile(self.profile), parts: 1 };
+        }
         let shape = product.shape([m, n, k]);
         let chosen = self.tilings.get(&shape).copied();
         // Matrix units take nothing but 16 bits.

@@ -64,11 +64,16 @@ impl Needs {
     pub fn of(plans: &[&Plan]) -> Self {
         let mut needs = Needs::default();
         for plan in plans {
-            needs.shards = plan.theta.shards.iter().map(|floats| 4 * *floats as u64).collect();
+            needs.shards = plan
+                .theta
+                .shards
+                .iter()
+                .map(|&floats| plan.precision.float_bytes() * floats as u64)
+                .collect();
             let is_gradient = |home| matches!(home, Home::Gradient(_) | Home::GradientShard(_));
             needs.has_gradient |= plan.tensors.iter().any(|tensor| is_gradient(tensor.home));
             for slot in &plan.inputs {
-                let bytes = slot.ty.element.bytes(slot.ty.shape.elements(plan.batch));
+                let bytes = plan.precision.bytes(slot.ty.element, slot.ty.shape.elements(plan.batch));
                 let known = needs.inputs.entry(slot.name.clone()).or_default();
                 *known = bytes.max(*known);
             }

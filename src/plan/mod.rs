@@ -14,6 +14,7 @@ mod matrix;
 pub(crate) mod memory;
 mod memory_map;
 mod outputs;
+mod precision;
 pub(crate) mod recompute;
 pub(crate) mod replay;
 mod step;
@@ -30,14 +31,13 @@ use crate::graph::{Graph, TensorType, Var};
 use arena::{Arenas, Lifetime};
 
 pub(crate) use blueprint::Blueprint;
-pub(crate) use expression::literal;
-pub use half::Precision;
 pub(crate) use kernels::matmul::{
     Body, Epilogue, FIRST_EPILOGUE_BINDING, Former, Layout as MatmulLayout, MatmulParams, MatmulSpec,
     Operand, ProductShape, Tile, Tiling, Tilings, matmul_wgsl, tiles, tiling_for,
 };
 pub(crate) use lower::fold_groups;
 pub use memory_map::{MemoryMap, PlacedTensor};
+pub use precision::Precision;
 pub(crate) use step::StepUniform;
 pub(crate) use theta::{Piece, ThetaLayout};
 
@@ -132,6 +132,7 @@ pub(crate) struct InputSlot {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub batch: usize,
+    pub precision: Precision,
     pub kernels: Vec<KernelText>,
     pub dispatches: Vec<Dispatch>,
     pub tensors: Vec<Tensor>,

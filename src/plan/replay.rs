@@ -50,11 +50,12 @@ impl Memory {
         let (buffer, offset, bytes) = match tensor.home {
             Home::Parameter(number) | Home::Gradient(number) => {
                 let piece = plan.theta.pieces[number][binding.piece];
+                let width = plan.precision.float_bytes();
                 let shard = match tensor.home {
                     Home::Parameter(_) => theta.get(piece.shard).copied(),
                     _ => self.gradient.get(piece.shard),
                 };
-                (shard, 4 * piece.offset as u64, 4 * piece.elements as u64)
+                (shard, width * piece.offset as u64, width * piece.elements as u64)
             }
             Home::ThetaShard(shard) => (theta.get(shard).copied(), 0, tensor.bytes),
             Home::GradientShard(shard) => (self.gradient.get(shard), 0, tensor.bytes),
@@ -113,7 +114,7 @@ impl Replay {
             let kernel = compiled[dispatch.kernel].clone();
             let size = (4 * dispatch.params.len() as u64).next_multiple_of(16);
             let mut ranges = vec![
-                part(&memory.uniforms, 0, size_of::<super::StepUniform>() as u64),
+                part(&memory.uniforms, 0, super::StepUniform::BYTES as u64),
                 part(&params, offset, size),
             ];
             for &binding in dispatch.reads.iter().chain([&dispatch.write]) {

@@ -59,11 +59,10 @@ impl ThetaLayout {
             if rows_per_piece * row < total { rows_per_piece / 4 * 4 } else { rows_per_piece };
         if rows_per_piece == 0 {
             return Err(Error::DoesNotFit(format!(
-                "parameter `{}`: four of its rows take {} bytes, but this adapter binds at most {} at once; make its \
-                 last dimension smaller",
+                "parameter `{}`: four of its rows are {} numbers, but this adapter binds at most {capacity} at once; make \
+                 its last dimension smaller",
                 parameter.name,
-                16 * row,
-                4 * capacity
+                4 * row
             )));
         }
         let mut pieces = Vec::new();

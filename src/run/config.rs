@@ -87,8 +87,8 @@ impl RunConfig {
             precision: settings
                 .precision
                 .as_deref()
-                .map_or(Ok(Precision::default()), str::parse)
-                .map_err(|message: String| Error::setting("precision", message))?,
+                .map_or(Ok(Precision::default()), |text| Precision::parse(text, &Precision::TRAINED))
+                .map_err(|message| Error::setting("precision", message))?,
             length: length(settings)?,
             seed: settings.seed.unwrap_or(SEED),
             eval_every: count("eval_every", settings.eval_every.unwrap_or(EVAL_EVERY))?,
@@ -343,6 +343,7 @@ mod tests {
             ("data = 'digits'\nepochs = 1\nsteps = 1", "not both"),
             ("data = 'digits'\nresident = 'maybe'", "resident: unknown name `maybe`"),
             ("data = 'digits'\nprecision = 'f61'", "precision: unknown name `f61`; did you mean `f16`"),
+            ("data = 'digits'\nprecision = 'f64'", "precision: unknown name `f64`; known are f32, f16"),
             ("data = 'digits'\nloss_scale = 0.5", "loss-scale: must be at least 1"),
             ("data = 'digits'\nloss = 'msr'", "did you mean `mse`"),
             ("data = 'digits'\nschedule = 'cosin'", "schedule: unknown name `cosin`; did you mean `cosine`"),

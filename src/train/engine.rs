@@ -17,7 +17,7 @@ use crate::gpu::{
 use crate::optim::{SearchPlan, UpdatePlan, Updater};
 use crate::plan::memory::{ALIGNMENT, Needs, result_offsets};
 use crate::plan::replay::{Memory, Replay, record};
-use crate::plan::{Plan, StepUniform};
+use crate::plan::{Plan, Precision, StepUniform};
 use crate::{Error, Result};
 
 /// Steps whose results wait on the GPU before they are read back together.
@@ -188,7 +188,7 @@ impl Engine {
             self.submits.flush();
         }
         let (mut step, waited) = self.submits.next_step()?;
-        step.write(0, bytemuck::bytes_of(&inputs.uniform))?;
+        step.write(0, &inputs.uniform.bytes(Precision::F32))?;
         if let (Some((number, rate)), Some(update)) = (inputs.update, &self.update) {
             step.write(ALIGNMENT, bytemuck::cast_slice(&update.plan().scalars(number, rate)))?;
         }
@@ -438,8 +438,8 @@ impl Engine {
 /// Puts the loss scale, which only the device knows, into the step's uniform.
 fn record_loss_scale(update: &Updater, uniforms: &wgpu::Buffer, encoder: &mut wgpu::CommandEncoder) {
     if let Some(control) = update.loss_scale() {
-        let at = offset_of!(StepUniform, loss_scale) as u64;
-        encoder.copy_buffer_to_buffer(control.raw(), Updater::LOSS_SCALE, uniforms, at, 4);
+        let (from, to) = (Updater::LOSS_SCALE, StepUniform::LOSS_SCALE);
+        encoder.copy_buffer_to_buffer(control.raw(), from, uniforms, to, 4);
     }
 }
 

@@ -183,6 +183,10 @@ impl TrainOptions {
         if let Some((name, _)) = at_least_1.iter().find(|(_, value)| *value == 0) {
             return Err(Error::setting(name, "must be at least 1, not 0"));
         }
+        if !Precision::TRAINED.contains(&self.precision) {
+            let message = format!("a run is trained in f32 or f16, not in {}", self.precision);
+            return Err(Error::setting("precision", message));
+        }
         self.search.map_or(Ok(()), |search| search.check(self))?;
         match (self.batch, self.micro_batch) {
             (BatchSize::Rows(batch), BatchSize::Rows(part)) if part > batch => {

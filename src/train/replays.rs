@@ -177,7 +177,7 @@ impl Trainer {
     pub(super) fn diverged(&self, what: &str) -> Error {
         let rate = self.options().optimizer.learning_rate();
         let precision = match self.options().precision {
-            Precision::F32 => "",
+            Precision::F32 | Precision::F64 => "",
             Precision::F16 => ", or train in f32",
         };
         Error::Diverged(format!(

@@ -33,7 +33,7 @@ const fn unary(
 }
 
 /// Abramowitz and Stegun 7.1.26 has an error of 1.5e-7, which near 0 is more than f32 should lose; the odd
-/// series takes over below 0.5.
+/// series takes over below 0.5. In f64 the exchange has its own.
 const ERF: &str = "
 fn erf(x: T) -> T {
     let square = x * x;
@@ -103,10 +103,10 @@ pub(crate) static UNARY: &[UnaryRule] = &[
             g.reciprocal(sum)
         }),
     ),
-    // Some drivers compute tanh from exp(2x), which overflows; beyond 10 it is 1 in f32 anyway.
+    // Some drivers compute tanh from exp(2x), which overflows; beyond 20 it is 1 in f64 anyway.
     unary(
         "tanh",
-        "tanh(clamp({a}, T(-10.0), T(10.0)))",
+        "tanh(clamp({a}, T(-20.0), T(20.0)))",
         f64::tanh,
         Some(|g, _, y| {
             let square = g.mul(y, y)?;

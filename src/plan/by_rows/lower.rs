@@ -10,7 +10,7 @@ use crate::plan::expression::{Block as Places, Scope};
 use crate::plan::kernels::WORKGROUP;
 use crate::plan::kernels::by_rows::{self, Generated};
 use crate::plan::lower::{Grid, Lowerer};
-use crate::plan::{Binding, Gradients, Home, ThetaLayout};
+use crate::plan::{Binding, Gradients, Home, Precision, ThetaLayout};
 use crate::{Error, Result};
 
 /// Dispatches that each one of a run must stand for, at least.
@@ -42,7 +42,7 @@ pub(crate) struct Planned {
 impl Lowerer<'_> {
     /// The run for this micro-batch, if this adapter is to do it so and can.
     pub fn planned(&self, run: &RowRun) -> Option<Planned> {
-        if self.profile.row_runs == RowRuns::Never {
+        if self.profile.row_runs == RowRuns::Never || self.scope.precision == Precision::F64 {
             return None;
         }
         let Scope { graph, batch, .. } = self.scope;

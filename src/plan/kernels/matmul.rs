@@ -20,7 +20,7 @@ mod units;
 mod tests;
 
 pub(crate) use tile::{
-    Body, ProductShape, SUBGROUP, Tile, Tiling, Tilings, broadcasts, tiles, tiling_for, tuned,
+    Body, ProductShape, SUBGROUP, Tile, Tiling, Tilings, broadcasts, direct_tile, tiles, tiling_for, tuned,
 };
 
 /// Which axis of an operand has stride one.

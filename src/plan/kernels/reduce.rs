@@ -4,11 +4,18 @@
 //! of `chunk` elements, each reduced on its own into [outer, parts, inner], and those reduced by a second
 //! dispatch: no atomics, always the same order. Either one invocation walks an element's part alone, or a
 //! workgroup shares it and joins its lanes by a tree.
+//!
+//! A sum goes block by block: its error grows with the length of a block and the number of blocks, not with their product,
+//! by the same additions and one more a block (Higham 1993, "The accuracy of floating point summation"). Kahan's sum would be
+//! no better than a plain one wherever a compiler takes (a + b) - a for b, as Mesa's does.
 
-use super::{FIRST_READ, combine_lanes, cooperative_entry, entry, output, prologue, store};
+use super::{FIRST_READ, WORKGROUP, combine_lanes, cooperative_entry, entry, output, prologue, store};
 use crate::graph::Var;
 use crate::graph::ops::ReduceKind;
 use crate::plan::expression::{Expression, IndexFact, Load, Scope, Width, float_type};
+
+/// Elements of a block.
+const BLOCK: usize = 64;
 
 /// One dispatch of a reduction.
 pub(crate) struct ReduceKernel<'a> {
@@ -100,25 +107,30 @@ impl ReduceKernel<'_> {
             true => (
                 format!("var<workgroup> lanes: array<T, 64>;\n{}", cooperative_entry()),
                 "begin + lane",
-                "64u",
+                WORKGROUP,
             ),
-            false => (entry(), "begin", "1u"),
+            false => (entry(), "begin", 1),
         };
-        let step = combine.replace("{a}", "total").replace("{b}", element);
+        let joined_with = |total: &str, value: &str| combine.replace("{a}", total).replace("{b}", value);
+        let (step, join) = (joined_with("part", element), joined_with("total", "part"));
         let joined = if self.cooperative { combine_lanes("total", "lanes", combine) } else { String::new() };
         format!(
             "{head}    let columns = p.inner / {lanes}u;\n    \
              let column = (i % columns) * {lanes}u;\n    \
-             let part = (i / columns) % p.parts;\n    \
              let outer = i / (columns * p.parts);\n    \
-             let begin = part * p.chunk;\n    \
+             let begin = (i / columns) % p.parts * p.chunk;\n    \
              let end = min(begin + p.chunk, p.extent);\n    \
              var total = {start};\n    \
-             for (var r = {first}; r < end; r += {stride}) {{\n        \
-                 let line = outer * p.extent + r;\n        \
-                 let index = line * p.inner + column;\n\
-             {statements}        total = {step};\n    }}\n{joined}",
+             for (var block = {first}; block < end; block += {blocks}u) {{\n        \
+                 let block_end = min(block + {blocks}u, end);\n        \
+                 var part = {start};\n        \
+                 for (var r = block; r < block_end; r += {stride}u) {{\n        \
+                     let line = outer * p.extent + r;\n        \
+                     let index = line * p.inner + column;\n\
+             {statements}        part = {step};\n        }}\n        \
+                 total = {join};\n    }}\n{joined}",
             lanes = width.lanes(),
+            blocks = BLOCK * stride,
         )
     }
 }

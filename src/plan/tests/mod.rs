@@ -2,6 +2,7 @@
 
 mod accumulation;
 mod by_rows;
+mod double;
 pub(super) mod fusion;
 mod half;
 mod limits;
@@ -10,6 +11,7 @@ mod planning;
 mod products;
 mod recompute;
 mod samples;
+mod sums;
 mod tilings;
 pub(crate) mod translation;
 
@@ -17,7 +19,7 @@ use std::sync::OnceLock;
 
 use super::memory::{Needs, result_offsets};
 use super::replay::{Memory, Replay};
-use super::{Destination, Plan, Program, StepUniform};
+use super::{Blueprint, Destination, Gradients, Plan, Precision, Program, StepUniform};
 use crate::gpu::{Buffer, Gpu, GpuOptions, Kernels, LimitOverrides, Profile, RowRuns};
 use crate::graph::reference::{Array, StepContext, philox_uniform};
 use crate::graph::{Element, Graph, Var};
@@ -67,6 +69,21 @@ pub(crate) fn run_with(
     loaded.values(&program)
 }
 
+/// As [`run`], planned in a precision.
+fn run_in(
+    precision: Precision,
+    graph: &Graph,
+    outputs: &[Var],
+    batch: usize,
+    step: &StepContext,
+) -> Vec<Vec<f64>> {
+    let program = results_program(graph, outputs);
+    let blueprint = Blueprint::new(&program, gpu().profile(), Gradients::Overwrite, precision).unwrap();
+    let loaded = Loaded::of(gpu(), &Kernels::new(gpu()), blueprint.plan(batch).unwrap());
+    loaded.step(step);
+    loaded.values(&program)
+}
+
 /// The program that gives `outputs` as its results.
 pub(crate) fn results_program(graph: &Graph, outputs: &[Var]) -> Program {
     let outputs = outputs.iter().enumerate().map(|(i, &var)| (var, Destination::Result(i))).collect();
@@ -110,8 +127,9 @@ impl<'a> Loaded<'a> {
     pub fn micro_step(&self, step: &StepContext, accumulate: bool) {
         upload(self.gpu, &self.plan, &self.memory, step);
         let uniform = StepUniform::new(step.seed, step.step, step.valid_rows, step.row_weight)
-            .within_batch(step.first_row, accumulate);
-        self.gpu.write_buffer(self.memory.uniforms.raw(), 0, bytemuck::bytes_of(&uniform)).unwrap();
+            .within_batch(step.first_row, accumulate)
+            .bytes(self.plan.precision);
+        self.gpu.write_buffer(self.memory.uniforms.raw(), 0, &uniform).unwrap();
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         self.replay.record(&mut encoder.begin_compute_pass(&Default::default()));
         self.gpu.submit(encoder);
@@ -124,6 +142,7 @@ impl<'a> Loaded<'a> {
         let results = read(&self.memory.results);
         let gradient: Vec<Vec<u8>> = self.memory.gradient.iter().map(read).collect();
         let offsets = result_offsets(&self.plan).0;
+        let width = self.plan.precision.float_bytes() as usize;
         let cut = |bytes: &[u8], start: usize, length: usize| bytes[start..start + length].to_vec();
         let outputs = program.outputs.iter().map(|(_, destination)| match *destination {
             Destination::Result(number) => {
@@ -131,7 +150,7 @@ impl<'a> Loaded<'a> {
             }
             Destination::Gradient(number) => self.plan.theta.pieces[number]
                 .iter()
-                .flat_map(|piece| cut(&gradient[piece.shard], 4 * piece.offset, 4 * piece.elements))
+                .flat_map(|piece| cut(&gradient[piece.shard], width * piece.offset, width * piece.elements))
                 .collect(),
         });
         outputs.collect()
@@ -140,10 +159,14 @@ impl<'a> Loaded<'a> {
     /// The elements of every output.
     pub fn values(&self, program: &Program) -> Vec<Vec<f64>> {
         let values = |(bytes, (var, _)): (Vec<u8>, &(Var, Destination))| -> Vec<f64> {
-            let words = bytes.chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]);
-            match program.graph.element(*var) {
-                Element::U32 => words.map(|word| f64::from(u32::from_le_bytes(word))).collect(),
-                Element::F32 | Element::U8 => words.map(|word| f64::from(f32::from_le_bytes(word))).collect(),
+            match (program.graph.element(*var), self.plan.precision) {
+                (Element::U32, _) => {
+                    bytemuck::pod_collect_to_vec::<u8, u32>(&bytes).into_iter().map(f64::from).collect()
+                }
+                (Element::F32 | Element::U8, Precision::F64) => bytemuck::pod_collect_to_vec(&bytes),
+                (Element::F32 | Element::U8, _) => {
+                    bytemuck::pod_collect_to_vec::<u8, f32>(&bytes).into_iter().map(f64::from).collect()
+                }
             }
         };
         self.bytes(program).into_iter().zip(&program.outputs).map(values).collect()
@@ -153,20 +176,27 @@ impl<'a> Loaded<'a> {
 fn upload(gpu: &Gpu, plan: &Plan, memory: &Memory, step: &StepContext) {
     for (pieces, values) in plan.theta.pieces.iter().zip(&step.theta) {
         for piece in pieces {
-            let part: Vec<f32> =
-                values[piece.start..piece.start + piece.elements].iter().map(|&v| v as f32).collect();
-            let bytes = bytemuck::cast_slice(&part);
-            gpu.write_buffer(memory.theta[piece.shard].raw(), 4 * piece.offset as u64, bytes).unwrap();
+            let bytes = floats(plan.precision, &values[piece.start..piece.start + piece.elements]);
+            let at = plan.precision.float_bytes() * piece.offset as u64;
+            gpu.write_buffer(memory.theta[piece.shard].raw(), at, &bytes).unwrap();
         }
     }
     for slot in &plan.inputs {
         let values = &step.inputs[&slot.name];
         let bytes: Vec<u8> = match slot.ty.element {
-            Element::F32 => values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect(),
+            Element::F32 => floats(plan.precision, values),
             Element::U32 => values.iter().flat_map(|&v| (v as u32).to_le_bytes()).collect(),
             Element::U8 => values.iter().map(|&v| v as u8).collect(),
         };
         gpu.write_buffer(memory.inputs[&slot.name].raw(), 0, &bytes).unwrap();
+    }
+}
+
+/// Numbers as a plan has them.
+fn floats(precision: Precision, values: &[f64]) -> Vec<u8> {
+    match precision {
+        Precision::F64 => bytemuck::cast_slice(values).to_vec(),
+        Precision::F32 | Precision::F16 => values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect(),
     }
 }
 

@@ -1,11 +1,11 @@
 //! Every operation as a row of one table, and for every row the same checks: the device against the f64 reference,
 //! vjp against finite differences, ⟨u, Jv⟩ = ⟨Jᵀu, v⟩, and the jvp of the vjp against differences of the vjp.
 
-use super::{data, gpu, random, relative_error, results_program, run};
+use super::{data, gpu, random, relative_error, results_program, run, run_in};
 use crate::Result;
 use crate::graph::reference::StepContext;
 use crate::graph::{Dim, Element, Graph, Initial, Shape, TensorType, Var};
-use crate::plan::{Destination, Program};
+use crate::plan::{Destination, Precision, Program};
 
 /// The operation's result from its float operands and its integer one.
 type Build = Box<dyn Fn(&mut Graph, &[Var], Option<Var>) -> Result<Var>>;
@@ -374,7 +374,6 @@ fn reductions_over_the_batch_take_only_the_rows_that_are_there() {
             StepContext { valid_rows: valid, row_weight: 1.0 / valid as f64, ..StepContext::default() };
         let values = random(1, 5 * batch, -2.0, 2.0);
         step.inputs.insert("x".to_owned(), values.clone());
-        let found = run(gpu(), &graph, &outputs, batch, &step);
         let there = &values[..5 * valid];
         let column = |c: usize| there.iter().skip(c).step_by(5).copied();
         let expected = [
@@ -382,11 +381,14 @@ fn reductions_over_the_batch_take_only_the_rows_that_are_there() {
             vec![there.iter().sum::<f64>() / there.len() as f64],
             (0..5).map(|c| column(c).fold(f64::NEG_INFINITY, f64::max)).collect::<Vec<f64>>(),
         ];
-        for (found, expected) in found.iter().zip(&expected) {
-            assert!(
-                relative_error(found, expected) < 1e-6,
-                "{valid} of {batch}: {found:?}, not {expected:?}"
-            );
+        for (precision, tolerance) in [(Precision::F32, 1e-6), (Precision::F64, 1e-15)] {
+            let found = run_in(precision, &graph, &outputs, batch, &step);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(
+                    relative_error(found, expected) < tolerance,
+                    "{valid} of {batch} in {precision}: {found:?}, not {expected:?}"
+                );
+            }
         }
     }
 }
@@ -421,10 +423,13 @@ fn bytes_integers_and_random_numbers_reach_kernels_as_they_are() {
         step.inputs.insert(name.to_owned(), values);
     }
     let expected = data(graph.evaluate(&outputs, 5, &step));
-    let found = run(gpu(), &graph, &outputs, 5, &step);
-    for (number, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        // sin is the device's own, the rest is exact.
-        let tolerance = if number == 5 { 1e-5 } else { 1e-7 };
-        assert!(relative_error(found, expected) < tolerance, "output {number}: {found:?}, not {expected:?}");
+    // sin is the device's own in f32, the rest is exact.
+    for (precision, of_sin, of_others) in [(Precision::F32, 1e-5, 1e-7), (Precision::F64, 1e-15, 1e-15)] {
+        let found = run_in(precision, &graph, &outputs, 5, &step);
+        for (number, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let error = relative_error(found, expected);
+            let tolerance = if number == 5 { of_sin } else { of_others };
+            assert!(error < tolerance, "output {number} in {precision}: {found:?}, not {expected:?}");
+        }
     }
 }

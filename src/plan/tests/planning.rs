@@ -39,8 +39,9 @@ fn place(plan: &Plan, binding: Binding) -> ((&'static str, usize), u64, u64) {
     let (buffer, first, bytes) = match tensor.home {
         Home::Parameter(number) | Home::Gradient(number) => {
             let piece = plan.theta.pieces[number][binding.piece];
+            let width = plan.precision.float_bytes();
             let role = if matches!(tensor.home, Home::Parameter(_)) { "theta" } else { "gradient" };
-            ((role, piece.shard), 4 * piece.offset as u64, 4 * piece.elements as u64)
+            ((role, piece.shard), width * piece.offset as u64, width * piece.elements as u64)
         }
         Home::ThetaShard(shard) => (("theta", shard), 0, tensor.bytes),
         Home::GradientShard(shard) => (("gradient", shard), 0, tensor.bytes),

@@ -51,6 +51,28 @@ fn translate_units(wgsl: &str) -> Result<(), String> {
     check_spirv(&module, &info)
 }
 
+/// Whether naga takes `wgsl`, which is all in f64 and has these bytes of workgroup memory, and writes it for Vulkan, and whether
+/// a device without f64 refuses it: that is every device on Metal and, with wgpu 30, on DX12.
+pub(super) fn translate_double(wgsl: &str, memory: u32) -> Result<(), String> {
+    let module = naga::front::wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;
+    let capabilities = Capabilities::FLOAT64 | Capabilities::SHADER_INT64;
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    let info = validator.validate(&module).map_err(|error| error.emit_to_string(wgsl))?;
+    check_spirv(&module, &info)?;
+    let is_float = |scalar: &naga::Scalar| scalar.kind == naga::ScalarKind::Float && scalar.width == 4;
+    let single = module.types.iter().find(|(_, ty)| ty.inner.scalar().as_ref().is_some_and(is_float));
+    if let Some((_, ty)) = single {
+        return Err(format!("there is {:?}", ty.inner));
+    }
+    if workgroup_memory(wgsl) != memory {
+        return Err(format!("{} bytes of workgroup memory, not {memory}", workgroup_memory(wgsl)));
+    }
+    match Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module) {
+        Ok(_) => Err("taken without f64".to_owned()),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Whether naga takes `wgsl` and writes it in all three languages, without or with subgroup operations.
 pub(crate) fn translate(wgsl: &str, subgroups: bool) -> Result<(), String> {
     let module = naga::front::wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;

@@ -16,6 +16,13 @@ fn by_kernels() -> Gpu {
     Gpu::new(&GpuOptions { row_runs: RowRuns::Never, ..GpuOptions::default() }).unwrap()
 }
 
+#[test]
+fn a_run_is_not_trained_in_f64() {
+    let options = TrainOptions { precision: Precision::F64, ..options(Length::Epochs(1)) };
+    let error = MemoryModel::new(&split(10), &options, gpu().profile()).err().unwrap();
+    assert_eq!(error.to_string(), "precision: a run is trained in f32 or f16, not in f64");
+}
+
 /// A scale that is a power of two only moves exponents, and is taken out again: in f32 nothing else may change.
 #[test]
 fn a_loss_scale_in_f32_changes_no_bit() {

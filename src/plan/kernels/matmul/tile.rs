@@ -194,6 +194,11 @@ pub(crate) fn tiling_for(profile: &Profile, m: usize, n: usize, k: usize) -> Til
     Tiling { tile, parts: wanted.min(k / SHORTEST_PART).min(fitting).max(1) }
 }
 
+/// The tile for floats of 64 bits: neither broadcasts nor workgroup memory are made for them.
+pub(crate) fn direct_tile(profile: &Profile) -> Tile {
+    if profile.class == AdapterClass::Software { SOFTWARE } else { DIRECT_32 }
+}
+
 fn software_tile(profile: &Profile, multiply_adds: usize) -> Tile {
     match broadcasts(profile) {
         true if multiply_adds <= SMALL => BROADCAST_SMALL,

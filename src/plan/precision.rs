@@ -1,0 +1,73 @@
+//! In how many bits a plan computes, and in how many its numbers lie in memory.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::did_you_mean;
+use crate::graph::Element;
+
+/// How numbers lie in memory where kernels read them, and what they are computed in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// Activations and the matrices among the parameters in 16 bits, and the loss scaled so that gradients stay within them.
+    /// θ, gradient and state keep their 32 bits, and so does arithmetic.
+    F16,
+    /// 64 bits everywhere, for methods of second order. No run is trained in it, and few adapters have it.
+    F64,
+}
+
+const PRECISIONS: [(&str, Precision); 3] =
+    [("f32", Precision::F32), ("f16", Precision::F16), ("f64", Precision::F64)];
+
+impl Precision {
+    /// What a run can be trained in.
+    pub(crate) const TRAINED: [Precision; 2] = [Precision::F32, Precision::F16];
+
+    /// Reads one of `among`; the error says what there is.
+    pub(crate) fn parse(text: &str, among: &[Precision]) -> Result<Self, String> {
+        let known = PRECISIONS.iter().filter(|(_, precision)| among.contains(precision));
+        let found = known.clone().find(|(word, _)| *word == text).map(|(_, precision)| *precision);
+        found.ok_or_else(|| did_you_mean(text, &known.map(|(word, _)| *word).collect::<Vec<_>>()))
+    }
+
+    /// Bytes of a float of θ, the gradient, inputs and results.
+    pub(crate) fn float_bytes(self) -> u64 {
+        if self == Precision::F64 { 8 } else { 4 }
+    }
+
+    /// Bytes of `count` elements that do not lie in 16 bits.
+    pub(crate) fn bytes(self, element: Element, count: usize) -> u64 {
+        match element {
+            Element::F32 => self.float_bytes() * count as u64,
+            Element::U32 | Element::U8 => element.bytes(count),
+        }
+    }
+
+    /// A number as WGSL; infinities do not exist there and become the largest float.
+    pub(crate) fn literal(self, value: f64) -> String {
+        let text = match self {
+            Precision::F64 => format!("{:?}", value.clamp(f64::MIN, f64::MAX)),
+            Precision::F32 | Precision::F16 => format!("{:?}", (value as f32).clamp(f32::MIN, f32::MAX)),
+        };
+        if text.contains(['.', 'e']) { text } else { format!("{text}.0") }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    /// Reads `f32`, `f16` or `f64`; the error says what there is.
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text, &PRECISIONS.map(|(_, precision)| precision))
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = PRECISIONS.iter().find(|(_, precision)| precision == self).map_or("", |(word, _)| word);
+        out.write_str(word)
+    }
+}
