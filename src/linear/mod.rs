@@ -49,10 +49,10 @@ use report::Outcome;
 /// Solves `system` on the device of `gpu`.
 ///
 /// # Errors
-/// [`Error::Setting`](crate::Error::Setting) for options out of range and for matrices that the method does not take,
-/// [`Error::Adapter`](crate::Error::Adapter) where f64 is asked for and the adapter has none,
-/// [`Error::DoesNotFit`](crate::Error::DoesNotFit) where it binds too little at once,
-/// [`Error::Device`](crate::Error::Device) where the device fails.
+/// [`Error::Setting`] for options out of range and for matrices that the method does not take,
+/// [`Error::Adapter`] where f64 is asked for and the adapter has none,
+/// [`Error::DoesNotFit`] where it binds too little at once,
+/// [`Error::Device`] where the device fails.
 pub fn solve(gpu: &Gpu, system: &System, options: &SolveOptions) -> Result<Solution> {
     let began = Instant::now();
     options.check(system)?;

@@ -166,8 +166,8 @@ fn conjugate_gradients_in_f32_take_the_iterations_of_f64_at_a_condition_of_a_mil
                     solution.reason
                 );
                 assert!(solution.relative_residual <= 1e-6);
-                // Chunks of 8 iterations at least, on however slow a machine, and the solution.
-                assert!(solution.readbacks <= 2 + solution.iterations / 8, "{}", solution.readbacks);
+                // Chunks of 8, 16 and at least 32 iterations, and the solution.
+                assert!(solution.readbacks <= 6 + solution.iterations / 32, "{}", solution.readbacks);
                 solution
             });
             assert!(2 * single.iterations <= 3 * double.iterations, "{label} {preconditioner:?}");
