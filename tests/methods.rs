@@ -131,3 +131,29 @@ fn f64_brings_its_digits() {
         assert_eq!(solved.minimum.status, Status::Converged, "{name}: {solved:?}");
     }
 }
+
+/// Curvatures of 2e6 and 0.02, as unknowns in other units have them.
+#[test]
+fn matrices_are_solved_in_whatever_units_the_unknowns_are() {
+    let gpu = gpu();
+    for name in ["newton", "gauss-newton", "lm", "dogleg"] {
+        let method = Method::new(name).unwrap();
+        let read = if method.of_residuals() { Objective::parse_residuals } else { Objective::parse };
+        let text = if method.of_residuals() { "[1000*x-1, 0.1*y-1]" } else { "(1000*x-1)^2 + (0.1*y-1)^2" };
+        let objective = read(text, "x=1; y=1").unwrap();
+        let options = MethodOptions { steps: 50, ..MethodOptions::new(method) };
+        let found = minimize_by(&gpu, &objective, &options).unwrap().minimum;
+        let [x, y] = found.theta[..] else { panic!("{found:?}") };
+        // Values near 1 are known to 1e-7, and y's part of them to 1e-3.5 of y.
+        assert!((x - 1e-3).abs() <= 1e-6 && (y - 10.0).abs() <= 1e-2, "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn a_fixed_step_that_rounding_swallows_is_a_stall() {
+    let objective = Objective::parse("(x-0.3)^2", "x=5").unwrap();
+    let method = Method::new("steepest").unwrap().with("search", "fixed").unwrap().with("lr", 0.1).unwrap();
+    let found = minimize_by(&gpu(), &objective, &MethodOptions::new(method)).unwrap().minimum;
+    assert!(matches!(found.status, Status::Stalled | Status::Converged), "{found:?}");
+    assert!((found.theta[0] - 0.3).abs() < 1e-6, "{found:?}");
+}

@@ -157,7 +157,8 @@ pub fn fit(gpu: &Gpu, model: &FitModel, data: &FitData, options: &FitOptions) ->
         jacobian.iter_mut().for_each(|column| column[row] *= scale);
     }
     let free = &ended.free;
-    let degrees_of_freedom = counted(model, data).saturating_sub(free.iter().filter(|free| **free).count());
+    let degrees_of_freedom =
+        counted(model, data, 0).saturating_sub(free.iter().filter(|free| **free).count());
     let variance = if degrees_of_freedom > 0 { objective / degrees_of_freedom as f64 } else { f64::NAN };
     let errors = statistics::errors(&jacobian, free, variance);
     Ok(Fitted {
@@ -201,7 +202,7 @@ pub fn fit_many(
     for fit in 0..data.fits() {
         let triangle = &ended.triangles[fit * unknowns * unknowns..][..unknowns * unknowns];
         let free = &ended.free[fit * unknowns..][..unknowns];
-        let freedom = data.points().saturating_sub(free.iter().filter(|free| **free).count());
+        let freedom = counted(model, data, fit).saturating_sub(free.iter().filter(|free| **free).count());
         let variance = if freedom > 0 { ended.objectives[fit] / freedom as f64 } else { f64::NAN };
         let columns: Vec<Vec<f64>> =
             (0..unknowns).map(|j| (0..unknowns).map(|i| triangle[i * unknowns + j]).collect()).collect();
@@ -223,8 +224,8 @@ pub fn fit_many(
 const MOST_POINTS_OF_MANY: usize = 100_000;
 
 /// Points that count: those of a weight above 0.
-fn counted(model: &FitModel, data: &FitData) -> usize {
-    let weights = model.weights().and_then(|name| data.values(name, 0));
+fn counted(model: &FitModel, data: &FitData, fit: usize) -> usize {
+    let weights = model.weights().and_then(|name| data.values(name, fit));
     weights.map_or(data.points(), |weights| weights.iter().filter(|weight| **weight > 0.0).count())
 }
 

@@ -217,9 +217,14 @@ fn check_size(rows: usize, columns: usize, entries: usize) -> Result<()> {
     Err(Error::shape("matrix", message))
 }
 
-/// ‖x‖, without overflow or underflow on the way.
+/// The largest |x|; NaN where there is one, which `f64::max` would lose.
+pub(super) fn largest(x: impl IntoIterator<Item = f64>) -> f64 {
+    x.into_iter().fold(0.0, |most, x| if x.abs() > most || x.is_nan() { x.abs() } else { most })
+}
+
+/// ‖x‖, without overflow or underflow on the way; NaN where there is one.
 pub(super) fn norm(x: &[f64]) -> f64 {
-    let largest = x.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+    let largest = largest(x.iter().copied());
     if largest == 0.0 || !largest.is_finite() {
         return largest;
     }
@@ -229,6 +234,14 @@ pub(super) fn norm(x: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_number_is_as_large_as_none() {
+        for x in [[f64::NAN, 1.0], [1.0, f64::NAN], [f64::NAN, f64::NAN], [0.0, f64::NAN]] {
+            assert!(norm(&x).is_nan() && largest(x).is_nan(), "{x:?}");
+        }
+        assert_eq!((norm(&[3e200, -4e200]), largest([3.0, -4.0])), (5e200, 4.0));
+    }
 
     #[test]
     fn entries_are_sorted_and_added_up_and_transposed() {

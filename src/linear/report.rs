@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::matrix::norm;
+use super::matrix::{largest, norm};
 use super::system::System;
 
 /// How a solution ended.
@@ -85,9 +85,7 @@ impl Outcome {
 
     pub fn report(self, system: &System, readbacks: u64, took: Duration) -> Solution {
         let residual = system.residual(&self.x);
-        let error = |known: &Vec<f64>| {
-            known.iter().zip(&self.x).fold(0.0, |most: f64, (known, x)| most.max((known - x).abs()))
-        };
+        let error = |known: &Vec<f64>| largest(known.iter().zip(&self.x).map(|(known, x)| known - x));
         let is_square = system.matrix.rows() == system.matrix.columns();
         Solution {
             relative_residual: relative(norm(&residual), norm(&system.rhs)),

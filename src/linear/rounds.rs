@@ -73,13 +73,13 @@ impl<'a> Rounds<'a> {
             (self.outcome.x, self.residual, self.size) = (x, after, now);
         }
         let relative = self.size / self.whole();
+        if relative <= self.tolerance || self.is_least() {
+            (self.outcome.status, self.is_done) = (SolveStatus::Converged, true);
+            return;
+        }
         if let Some(lost) = self.lost_in_rounding() {
             (self.outcome.status, self.outcome.reason, self.is_done) =
                 (SolveStatus::Singular, Some(lost), true);
-            return;
-        }
-        if relative <= self.tolerance || self.is_least() {
-            (self.outcome.status, self.is_done) = (SolveStatus::Converged, true);
             return;
         }
         let has_helped = is_better && now <= PROGRESS * before;

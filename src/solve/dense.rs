@@ -48,12 +48,16 @@ impl Symmetric {
 
     /// x with (A + E)·x = b, where the diagonal E ≥ 0 is zero for a matrix that is safely positive definite, and else as
     /// small as keeps the factors bounded: the modified Cholesky factorisation of Gill, Murray and Wright (1981, section
-    /// 4.4.2.2), L·D·Lᵀ without interchanges. Elements are known to `roundoff` of the largest; what that leaves of a pivot
-    /// is no curvature to divide by.
+    /// 4.4.2.2), L·D·Lᵀ without interchanges, of the matrix with its diagonal scaled to ±1, so that the units of x do not
+    /// matter. Scaled elements are known to `roundoff`; what that leaves of a pivot is no curvature to divide by.
     pub fn solve_modified(&self, b: &[f64], roundoff: f64) -> Vec<f64> {
         let n = self.order;
-        let (lower, d) = self.modified_cholesky(roundoff);
-        let mut x = b.to_vec();
+        let scale: Vec<f64> =
+            self.diagonal().iter().map(|d| if *d == 0.0 { 1.0 } else { d.abs().sqrt().recip() }).collect();
+        let scaled = |(place, element): (usize, &f64)| element * scale[place / n] * scale[place % n];
+        let elements = self.elements.iter().enumerate().map(scaled).collect();
+        let (lower, d) = Symmetric { order: n, elements }.modified_cholesky(roundoff);
+        let mut x: Vec<f64> = b.iter().zip(&scale).map(|(b, scale)| b * scale).collect();
         for row in 0..n {
             x[row] -= dot(&lower[row * n..row * n + row], &x[..row]);
         }
@@ -63,7 +67,7 @@ impl Symmetric {
                 x[row] -= lower[below * n + row] * x[below];
             }
         }
-        x
+        x.iter().zip(&scale).map(|(x, scale)| x * scale).collect()
     }
 
     /// L, whose diagonal of ones is left out, and D.

@@ -133,6 +133,8 @@ pub(crate) struct Descent<'a> {
     here: Trial,
     /// Whether `last` tells of a step that the direction may learn from.
     remembers: bool,
+    /// Whether the search that failed ended among the numbers.
+    is_stuck: bool,
     /// Of the last step: its size along its direction, and the slope where it began.
     last_alpha: f64,
     last_slope: f64,
@@ -177,6 +179,7 @@ impl<'a> Descent<'a> {
             last,
             here: Trial::default(),
             remembers: false,
+            is_stuck: false,
             last_alpha: 1.0,
             last_slope: 0.0,
             steps: 0,
@@ -268,7 +271,8 @@ impl<'a> Descent<'a> {
             return Ok(None);
         }
         if self.options.search == Search::Fixed {
-            return Ok(Some(Ending::Diverged));
+            // A step that rounding swallows leads nowhere else.
+            return Ok(Some(if self.is_stuck { Ending::Stalled } else { Ending::Diverged }));
         }
         if self.remembers {
             // What was learnt may mislead: once more along the gradient.
@@ -335,6 +339,7 @@ impl<'a> Descent<'a> {
                 Ok(true)
             }
             _ => {
+                self.is_stuck = last.is_finite();
                 self.go_back();
                 Ok(false)
             }
