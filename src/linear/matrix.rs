@@ -240,7 +240,9 @@ mod tests {
         for x in [[f64::NAN, 1.0], [1.0, f64::NAN], [f64::NAN, f64::NAN], [0.0, f64::NAN]] {
             assert!(norm(&x).is_nan() && largest(x).is_nan(), "{x:?}");
         }
-        assert_eq!((norm(&[3e200, -4e200]), largest([3.0, -4.0])), (5e200, 4.0));
+        assert_eq!(largest([3.0, -4.0]), 4.0);
+        // A few roundings.
+        assert!((norm(&[3e200, -4e200]) / 5e200 - 1.0).abs() < 1e-15);
     }
 
     #[test]
