@@ -1,5 +1,7 @@
 //! What the derivatives at the solution say of its errors: covariance, and directions that the data leave open.
 
+use crate::linear::norm;
+
 /// Singular values below this part of the largest are none: what rounding leaves of columns that others make up.
 const RANK: f64 = 1e-12;
 
@@ -116,13 +118,5 @@ fn rotate(columns: &mut [Vec<f64>], i: usize, j: usize, cosine: f64, sine: f64) 
     let (before, after) = columns.split_at_mut(j);
     for (x, y) in before[i].iter_mut().zip(&mut after[0]) {
         (*x, *y) = (cosine * *x - sine * *y, sine * *x + cosine * *y);
-    }
-}
-
-fn norm(vector: &[f64]) -> f64 {
-    let largest = vector.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
-    match largest > 0.0 && largest.is_finite() {
-        true => largest * vector.iter().map(|x| (x / largest).powi(2)).sum::<f64>().sqrt(),
-        false => largest,
     }
 }

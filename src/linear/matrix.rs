@@ -223,7 +223,7 @@ pub(super) fn largest(x: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// ‖x‖, without overflow or underflow on the way; NaN where there is one.
-pub(super) fn norm(x: &[f64]) -> f64 {
+pub(crate) fn norm(x: &[f64]) -> f64 {
     let largest = largest(x.iter().copied());
     if largest == 0.0 || !largest.is_finite() {
         return largest;

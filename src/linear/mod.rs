@@ -35,6 +35,7 @@ mod tests;
 use std::time::Instant;
 
 pub use dense::{FactorTiming, measure_factorisation};
+pub(crate) use matrix::norm;
 pub use matrix::{Entry, SparseMatrix};
 pub use options::{Arithmetic, LinearMethod, METHODS, PRECONDITIONERS, Preconditioning, SolveOptions};
 pub use report::{Solution, SolveStatus};
@@ -42,7 +43,6 @@ pub use system::{System, read_matrix, read_vector, write_vector};
 
 use crate::{Error, Gpu, Result};
 use dense::solve_dense;
-use matrix::norm;
 use options::{Needs, Way};
 use report::Outcome;
 
