@@ -80,6 +80,12 @@ impl KernelBench {
                 gpu.write_buffer(buffer.raw(), 0, &bytes)?;
             }
         }
+        for shard in &memory.theta {
+            let bytes: Vec<u8> = (0..shard.raw().size() as u32 / 4)
+                .flat_map(|i| (scattered(i) * 1e-3).to_le_bytes())
+                .collect();
+            gpu.write_buffer(shard.raw(), 0, &bytes)?;
+        }
         let uniform = StepUniform::new(0, 0, plan.batch, 1.0 / plan.batch as f64);
         gpu.write_buffer(memory.uniforms.raw(), 0, &uniform.bytes(plan.precision))?;
         let theta: Vec<&Buffer> = memory.theta.iter().collect();

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::gpu::{AdapterClass, Profile};
-use crate::graph::{Dim, Element, Graph, Shape, TensorType, Var};
+use crate::graph::{Dim, Element, Graph, Initial, Shape, TensorType, Var};
 use crate::plan::{
     Blueprint, Destination, Gradients, Plan, Precision, ProductShape, Program, Tile, Tiling, Tilings, tiles,
 };
@@ -83,6 +83,12 @@ pub fn kernel_cases(profile: &Profile) -> Result<Vec<KernelCase>> {
     }
     cases.push(gather([40000, 784], 1024)?);
     cases.push(chain([4096, 4096])?);
+    for batch in [128, 4096] {
+        cases.push(layer_gradients(batch, 784, 512)?);
+    }
+    for batch in [32, 4096] {
+        cases.push(narrow_network(&[16, 64, 64, 4], batch)?);
+    }
     Ok(cases)
 }
 
@@ -93,9 +99,19 @@ fn case(
     graph: Graph,
     (inputs, result, batch): (&[Var], Var, usize),
 ) -> KernelCase {
+    case_of(kernel, shape, graph, (inputs, vec![(result, Destination::Result(0))], batch))
+}
+
+/// The same with several results.
+fn case_of(
+    kernel: String,
+    shape: &[usize],
+    graph: Graph,
+    (inputs, outputs, batch): (&[Var], Vec<(Var, Destination)>, usize),
+) -> KernelCase {
     let bytes = |var: &Var| graph.element(*var).bytes(graph.shape(*var).elements(batch));
-    let bytes = inputs.iter().chain([&result]).map(bytes).sum();
-    let program = Program { graph, outputs: vec![(result, Destination::Result(0))] };
+    let bytes = inputs.iter().chain(outputs.iter().map(|(var, _)| var)).map(bytes).sum();
+    let program = Program { graph, outputs };
     KernelCase {
         kernel,
         shape: shape.to_vec(),
@@ -167,6 +183,50 @@ fn layer(batch: usize, inputs: usize, outputs: usize) -> Result<KernelCase> {
     let active = graph.relu(sum)?;
     let reads = [rows, weight, bias];
     Ok(case("linear + relu".to_owned(), &[batch, outputs, inputs], graph, (&reads, active, 1)))
+}
+
+/// What a layer hands back: the gradients of its rows, its weight and its bias, whose sum over rows is made by the kernel of
+/// the weight. Where a product leaves part of the adapter idle both share a dispatch.
+fn layer_gradients(batch: usize, inputs: usize, outputs: usize) -> Result<KernelCase> {
+    let mut graph = Graph::new();
+    let rows = graph.input("rows", [batch, inputs])?;
+    let above = graph.input("above", [batch, outputs])?;
+    let weight = graph.parameter("weight", &[outputs, inputs], Initial::Constant(0.0))?;
+    let bias = graph.parameter("bias", &[outputs], Initial::Constant(0.0))?;
+    let product = graph.matmul_with(rows, weight, false, true)?;
+    let sum = graph.add(product, bias)?;
+    let gradients = graph.vjp(&[(sum, above)], &[rows, weight, bias])?;
+    let places = [Destination::Result(0), Destination::Gradient(0), Destination::Gradient(1)];
+    let results = gradients.into_iter().zip(places).collect();
+    let kernel = "linear gradients".to_owned();
+    Ok(case_of(kernel, &[batch, inputs, outputs], graph, (&[rows, above, weight], results, batch)))
+}
+
+/// Loss and gradients of a narrow network, which a workgroup computes for a block of rows where that is faster.
+fn narrow_network(widths: &[usize], batch: usize) -> Result<KernelCase> {
+    let mut graph = Graph::new();
+    let rows = graph.input("rows", [Dim::BATCH, Dim::Fixed(widths[0])])?;
+    let labels = TensorType { shape: Shape::from([Dim::BATCH]), element: Element::U32 };
+    let labels = graph.input_of("labels", labels)?;
+    let mut outputs = rows;
+    for (number, pair) in widths.windows(2).enumerate() {
+        let weight =
+            graph.parameter(&format!("{number}.weight"), &[pair[1], pair[0]], Initial::Constant(0.0))?;
+        let bias = graph.parameter(&format!("{number}.bias"), &[pair[1]], Initial::Constant(0.0))?;
+        let product = graph.matmul_with(outputs, weight, false, true)?;
+        let sum = graph.add(product, bias)?;
+        outputs = if number + 2 < widths.len() { graph.relu(sum)? } else { sum };
+    }
+    let losses = graph.cross_entropy(outputs, labels)?;
+    let loss = graph.mean(losses, &[0])?;
+    let parameters = graph.parameter_vars().to_vec();
+    let gradients = graph.gradient(loss, &parameters)?.into_iter().enumerate();
+    let results = gradients.map(|(number, var)| (var, Destination::Gradient(number)));
+    let results = results.chain([(loss, Destination::Result(0))]).collect();
+    let reads: Vec<Var> = [rows, labels].into_iter().chain(parameters).collect();
+    let shape = [&[batch], widths].concat();
+    let case = case_of("narrow network".to_owned(), &shape, graph, (&reads, results, batch));
+    Ok(KernelCase { indices: widths[widths.len() - 1] as u32, ..case })
 }
 
 fn sum(shape: [usize; 2], axes: &[usize]) -> Result<KernelCase> {
@@ -247,7 +307,7 @@ mod tests {
                 let prepared = &plan.dispatches[..case.prepared];
                 assert!(prepared.iter().all(|dispatch| dispatch.operations == 0), "{}", case.kernel);
                 let is_product = ["matmul", "tile"].iter().any(|name| case.kernel.starts_with(name))
-                    || case.kernel.starts_with("linear");
+                    || case.kernel == "linear + relu";
                 let expected = case.shape.iter().product::<usize>() as u64 * 2;
                 assert!(!is_product || plan.operations() == expected, "{} {:?}", case.kernel, case.shape);
             }

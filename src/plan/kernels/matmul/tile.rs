@@ -77,6 +77,10 @@ const LONG: usize = 1 << 27;
 /// For other software adapters: about 1.4 times the speed of 8 × 4, which compiles in 0.12 s against 0.2 s.
 pub(super) const SOFTWARE: Tile = Tile { rows: 8, column_vectors: 2, workgroup: [8, 1], body: Body::Direct };
 
+/// What the others are held against on software adapters: the best kernel that takes neither broadcasts nor workgroup memory
+/// and four columns an invocation.
+const PLAIN: Tile = Tile { rows: 8, column_vectors: 1, workgroup: [8, 8], body: Body::Direct };
+
 /// For GPUs, not measured: 64 × 64 elements a workgroup, which shares its reads through the L1 cache.
 pub(super) const DIRECT_64: Tile =
     Tile { rows: 4, column_vectors: 1, workgroup: [16, 16], body: Body::Direct };
@@ -105,11 +109,12 @@ pub(super) const UNITS_64: Tile = Tile { rows: 2, column_vectors: 4, workgroup: 
 pub(super) const UNITS_128: Tile =
     Tile { rows: 4, column_vectors: 4, workgroup: [128, 2], body: Body::Units };
 
-const TILES: [Tile; 12] = [
+const TILES: [Tile; 13] = [
     BROADCAST_SMALL,
     BROADCAST,
     BROADCAST_LONG,
     SOFTWARE,
+    PLAIN,
     DIRECT_32,
     DIRECT_64,
     STAGED_32,
