@@ -86,7 +86,7 @@ pub use run::{
 pub use solve::{METHODS, Method, MethodRule, Test, Tolerances};
 pub use train::{
     BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, LaunchTime, Length, LimitedBy, LineSearch,
-    LossScale, MemoryModel, NamedTensor, PlanReport, Predictions, Predictor, RangeTest, RateCurve, RatePoint,
-    RateRange, Replan, Snapshot, StepRecord, TensorBytes, TrainOptions, Trainer,
+    LossScale, MemoryModel, MethodReport, NamedTensor, PlanReport, Predictions, Predictor, RangeTest,
+    RateCurve, RatePoint, RateRange, Replan, Snapshot, StepRecord, TensorBytes, TrainOptions, Trainer,
 };
 pub use wgpu;

@@ -198,7 +198,7 @@ fn streamed(gpu: &Gpu, split: Split, config: &RunConfig, resident: &Trainer) -> 
 fn configuration(arguments: &BenchStepArguments, global: &Global) -> Result<RunConfig> {
     refuse_without_use("bench step", &arguments.settings, &WITHOUT_USE)?;
     let settings = gathered(None, &arguments.settings, &arguments.optimizer, global)?;
-    RunConfig::resolve(&Settings { log_every: Some(0), ..settings })
+    RunConfig::resolve_rule(&Settings { log_every: Some(0), ..settings })
 }
 
 /// Errors where a setting was given that `command` has no use for.

@@ -55,7 +55,7 @@ pub(super) fn batch(arguments: &BenchBatchArguments, global: &Global, output: &O
         return Err(Error::setting("--seconds", message).into());
     }
     let settings = gathered(None, &arguments.settings, &arguments.optimizer, global)?;
-    let mut config = RunConfig::resolve(&Settings { log_every: Some(0), ..settings })?;
+    let mut config = RunConfig::resolve_rule(&Settings { log_every: Some(0), ..settings })?;
     let mut split = config.load_data()?;
     split.test = None;
     let gpu = global.open(config.gpu_options())?;

@@ -52,7 +52,7 @@ pub(super) fn find_rate(arguments: &TrainArguments, global: &Global, output: &Ou
 fn configuration(arguments: &TrainArguments, global: &Global) -> Result<RunConfig> {
     refuse_without_use("train --find-lr", &arguments.settings, &WITHOUT_USE)?;
     let settings = gathered(arguments.file.as_deref(), &arguments.settings, &arguments.optimizer, global)?;
-    let config = RunConfig::resolve(&settings)?;
+    let config = RunConfig::resolve_rule(&settings)?;
     let optimizer = &config.options.optimizer;
     let rule = optimizer.rule().name;
     if config.options.search.is_some() {

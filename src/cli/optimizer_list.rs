@@ -1,21 +1,15 @@
 //! What `--optimizer help` and `--method help` tell: every update rule, the state it keeps, and what may be set; then the
-//! methods that search their steps.
+//! methods that search their steps, which train on all rows at once.
 
 use serde_json::{Value, json};
 
 use super::output::{Ended, Output};
 use crate::{Hyper, HyperKind, METHODS, Optimizer, UPDATE_RULES};
 
-pub(super) fn list_optimizers(output: &Output) -> Ended {
-    rules(output)?;
-    output.event("done", &json!({}))
-}
-
-/// The same, and the methods of `solve`.
 pub(super) fn list_methods(output: &Output) -> Ended {
     rules(output)?;
     for method in METHODS {
-        let takes = if method.of_residuals { "; takes residuals" } else { "" };
+        let takes = if method.of_residuals { "; works on residuals, or a model's outputs" } else { "" };
         output.result(&format!("{}: {}{takes}", method.name, method.doc))?;
         settings(method.hyper, output)?;
         let line = json!({

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::arguments::{Global, TrainArguments, gathered, stored_config};
 use super::find_rate::find_rate;
-use super::optimizer_list::list_optimizers;
+use super::optimizer_list::list_methods;
 use super::output::{Ended, INTERRUPTED, Output, Stop};
 use super::plan::{described, parts};
 use super::progress::{Progress, metric};
@@ -17,8 +17,8 @@ use crate::gpu::format_bytes;
 use crate::nn::model_help;
 use crate::optim::schedule_help;
 use crate::run::{EpochMetrics, Record, Run, RunConfig, RunFolder, Settings, given, read_checkpoint};
-use crate::train::{BatchSize, Event, Length, TrainOptions, Trainer};
-use crate::{Error, Result};
+use crate::train::{BatchSize, Event, Length, MethodReport, TrainOptions, Trainer};
+use crate::{Error, Result, Status};
 
 /// Settings that a resumed run may be given: they do not change what it computes, but by rounding.
 const RESUMABLE: [&str; 8] =
@@ -38,7 +38,7 @@ enum Start {
 pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output) -> Ended {
     let began = Instant::now();
     if arguments.optimizer.optimizer.as_deref() == Some("help") {
-        return list_optimizers(output);
+        return list_methods(output);
     }
     if let Some((kind, forms)) = help(&arguments.settings) {
         return list(kind, &forms, output);
@@ -143,6 +143,9 @@ fn finish(run: &Run, began: Instant, output: &Output) -> Ended {
         "bound": run.trainer().bound(),
         "out": folder.path().display().to_string(),
     });
+    if let Some(report) = run.trainer().method_report() {
+        body["method"] = json!(report);
+    }
     let found = |of: fn(&EpochMetrics) -> Option<f64>| last.and_then(of);
     let tests = [
         ("test_loss", found(|epoch| epoch.test_loss)),
@@ -168,9 +171,25 @@ fn finish(run: &Run, began: Instant, output: &Output) -> Ended {
             "epoch {}, step {}, {seconds:.1} s: train loss {:.4}{test}{metric}{bound}{skipped}",
             epoch.epoch, epoch.step, epoch.train_loss
         ))?;
+        if let Some(report) = run.trainer().method_report() {
+            output.result(&ended(&report))?;
+        }
         output.result(&format!("curves: {}", folder.curves_path().display()))?;
     }
     output.result(&format!("model:  {}", folder.model_path().display()))
+}
+
+/// How a method ended, in words.
+fn ended(report: &MethodReport) -> String {
+    let how = match report.status {
+        Some(Status::Converged) => "converged",
+        Some(Status::Stalled) => "ended where rounding leaves no step that lowers the loss",
+        Some(Status::Diverged) => "diverged",
+        Some(Status::MaxSteps) | None => "made all its steps",
+    };
+    let MethodReport { evaluations, products, gradient_norm, .. } = report;
+    let products = if *products > 0 { format!(", {products} curvature products") } else { String::new() };
+    format!("{how}: {evaluations} evaluations on all rows{products}, gradient norm {gradient_norm:.1e}")
 }
 
 fn prepare(arguments: &TrainArguments, global: &Global) -> Result<Prepared> {

@@ -33,7 +33,7 @@ pub(super) fn tune(arguments: &TuneArguments, global: &Global, output: &Output) 
     })?;
     let file = arguments.file.as_deref();
     let settings = gathered(file, &arguments.settings, &arguments.optimizer, global)?;
-    let mut config = RunConfig::resolve(&settings)?;
+    let mut config = RunConfig::resolve_rule(&settings)?;
     let options = GpuOptions { matrix_units: arguments.matrix_units, ..config.gpu_options() };
     let gpu = global.open(options)?;
     check_units(arguments.matrix_units, &gpu)?;

@@ -81,27 +81,26 @@ pub fn minimize_by(gpu: &Gpu, objective: &Objective, options: &MethodOptions) ->
         return Err(Error::setting("precision", "a method works in f32 or f64, not in f16"));
     }
     let (mut flat, space) = Flat::new(gpu, objective, options.precision)?;
-    let mut direction = options.method.direction();
     let how = options.method.options(options.steps, options.tolerances, NOISE * space.roundoff());
-    let mut descent = Descent::new(space, &mut flat, direction.as_mut(), how)?;
+    let mut descent = Descent::new(space, &mut flat, options.method.direction(), how)?;
     let mut trace = Vec::new();
     let (mut at, mut ending) = (0, None);
     while ending.is_none() {
         if options.trace > 0 {
-            trace.push((at, descent.theta()?));
+            trace.push((at, descent.theta(&flat)?));
         }
         at = if options.trace > 0 { at + options.trace } else { u64::MAX };
-        ending = descent.advance(at)?;
+        ending = descent.advance(&mut flat, at)?;
     }
     let ending = ending.unwrap_or(Ending::MaxSteps);
-    let theta = descent.theta()?;
-    let descended = descent.descended(ending);
+    let theta = descent.theta(&flat)?;
+    let descended = descent.descended();
     if options.trace > 0 && descended.steps == at {
         trace.push((at, theta.clone()));
     }
     let point = |(step, theta): (u64, Vec<f64>)| TracePoint { step, loss: objective.evaluate(&theta), theta };
     let minimum = Minimum {
-        status: status(ending),
+        status: ending.into(),
         steps: descended.steps,
         loss: objective.evaluate(&theta),
         gradient_norm: norm(&objective.gradient(&theta)),
@@ -117,12 +116,13 @@ pub fn minimize_by(gpu: &Gpu, objective: &Objective, options: &MethodOptions) ->
     Ok(Solved { minimum, test, products: descended.products, readbacks: descended.readbacks })
 }
 
-fn status(ending: Ending) -> Status {
-    match ending {
-        Ending::Converged(_) => Status::Converged,
-        Ending::MaxSteps => Status::MaxSteps,
-        Ending::Stalled => Status::Stalled,
-        Ending::Diverged => Status::Diverged,
-        Ending::NotFinite => Status::Diverged,
+impl From<Ending> for Status {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Converged(_) => Status::Converged,
+            Ending::MaxSteps => Status::MaxSteps,
+            Ending::Stalled => Status::Stalled,
+            Ending::Diverged | Ending::NotFinite => Status::Diverged,
+        }
     }
 }

@@ -40,6 +40,11 @@ enum Form {
 }
 
 impl ModelSpec {
+    /// Whether training it drops activations by chance.
+    pub(crate) fn drops(&self) -> bool {
+        matches!(&self.form, Form::Layers(layers) if layers.iter().any(|layer| matches!(layer, Layer::Dropout(_))))
+    }
+
     /// A model of these layers in their order.
     pub fn sequential(layers: impl Into<Vec<Layer>>) -> Self {
         ModelSpec { form: Form::Layers(layers.into()), initialisation: Initialisation::default() }

@@ -1,4 +1,4 @@
-//! Races: several update rules, and on expressions methods that search their steps, on one task, each from the same
+//! Races: several update rules, and methods that search their steps, on one task, each from the same
 //! start, and how each of them fared.
 
 mod training;
@@ -21,6 +21,6 @@ pub struct Racer {
 pub enum Gait {
     /// By an update rule.
     Rule(Optimizer),
-    /// By a method that searches its steps; on expressions alone.
+    /// By a method that searches its steps.
     Method(Method),
 }

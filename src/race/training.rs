@@ -4,7 +4,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::{Gait, Racer};
 use crate::data::Split;
-use crate::train::{EpochRecord, Evaluation, Event, TrainOptions, Trainer};
+use crate::optim::{Modifiers, Optimizer, Schedule};
+use crate::train::{BatchSize, EpochRecord, Evaluation, Event, TrainOptions, Trainer};
 use crate::{Error, Gpu, Result};
 
 /// How far a racer was at the end of an epoch.
@@ -51,13 +52,14 @@ impl TrainingRace {
     }
 }
 
-/// Trains with the racer's update rule in the place of that of `options`, and calls `on_lap` after every epoch.
+/// Trains with the racer's update rule in the place of that of `options`, and calls `on_lap` after every epoch. A method
+/// trains on all rows at once, without schedule and modifiers; a step of it is an epoch, though it looks at the rows more
+/// often.
 ///
 /// A racer that diverges has run its race; that is no error.
 ///
 /// # Errors
-/// As [`Trainer::new`] and [`Trainer::next_event`], but for [`Error::Diverged`]; [`Error::Setting`] for a racer that is no
-/// update rule.
+/// As [`Trainer::new`] and [`Trainer::next_event`], but for [`Error::Diverged`].
 pub fn race_training(
     gpu: &Gpu,
     data: &Split,
@@ -65,15 +67,19 @@ pub fn race_training(
     racer: &Racer,
     mut on_lap: impl FnMut(&Lap),
 ) -> Result<TrainingRace> {
-    let optimizer = match &racer.gait {
-        Gait::Rule(optimizer) => optimizer.clone(),
-        Gait::Method(method) => {
-            let message =
-                format!("`{}` searches its steps, which is for races on expressions", method.name());
-            return Err(Error::setting("--method", message));
-        }
+    let options = TrainOptions { log_every: 0, ..options.clone() };
+    let options = match &racer.gait {
+        Gait::Rule(optimizer) => TrainOptions { optimizer: optimizer.clone(), ..options },
+        Gait::Method(method) => TrainOptions {
+            optimizer: Optimizer::new("sgd")?,
+            method: Some(method.clone()),
+            // What rules are given besides is nothing to a method.
+            schedule: Schedule::default(),
+            modifiers: Modifiers::default(),
+            batch: BatchSize::Auto,
+            ..options
+        },
     };
-    let options = TrainOptions { optimizer, log_every: 0, ..options.clone() };
     let modifiers = options.modifiers.clone();
     let mut trainer = Trainer::new(gpu, data.clone(), options)?;
     modifiers.check_length(trainer.total_steps())?;

@@ -12,7 +12,7 @@ use crate::graph::{Dim, Graph};
 use crate::nn::{Loss, Mode, ModelSpec};
 use crate::optim::{HyperValue, Optimizer, Schedule, UPDATE_RULES};
 use crate::plan::Precision;
-use crate::solve::{METHODS, Method};
+use crate::solve::{METHODS, Method, Tolerances};
 use crate::train::{BatchSize, Choice, Length, LineSearch, TrainOptions};
 use crate::{AdapterChoice, Error, GpuOptions, MemoryLimit, Result};
 
@@ -29,6 +29,10 @@ const LOG_EVERY: u64 = 100;
 /// The hyper-parameter that a line search may stand in the place of, and the word before its first guess.
 const RATE: &str = "lr";
 const FROM: &str = "from";
+
+/// Beside a method, the rule that says the penalties, and the hyper-parameter by which it does.
+const PENALTIES: &str = "sgd";
+const DECAY: &str = "weight_decay";
 
 /// All that a run is asked to do.
 #[derive(Clone, Debug)]
@@ -75,7 +79,8 @@ impl RunConfig {
             return Err(Error::setting("data", "which rows are to be learned? say it, as in --data digits"));
         };
         let loss = settings.loss.as_deref().map(str::parse::<Loss>).transpose()?;
-        let (optimizer, search) = optimizer_and_search(settings.optimizer.as_ref())?;
+        let Stepping { optimizer, search, method } = Stepping::of(settings.optimizer.as_ref())?;
+        let batch = if method.is_some() { AUTO } else { BATCH };
         let options = TrainOptions {
             model: settings.model.as_deref().unwrap_or(MODEL).parse::<ModelSpec>()?,
             loss,
@@ -83,7 +88,9 @@ impl RunConfig {
             modifiers: modifiers(settings)?,
             schedule: settings.schedule.as_deref().unwrap_or(SCHEDULE).parse::<Schedule>()?,
             search,
-            batch: size("batch", settings.batch.as_deref().unwrap_or(BATCH))?,
+            method,
+            tolerances: Tolerances { gradient: settings.tolerance, ..Tolerances::default() },
+            batch: size("batch", settings.batch.as_deref().unwrap_or(batch))?,
             micro_batch: size("micro-batch", settings.micro_batch.as_deref().unwrap_or(AUTO))?,
             recompute: Choice::parse("recompute", settings.recompute.as_deref().unwrap_or(AUTO))?,
             precision: settings
@@ -112,6 +119,24 @@ impl RunConfig {
         })
     }
 
+    /// The same for what works on update rules alone.
+    ///
+    /// # Errors
+    /// As [`RunConfig::resolve`]; [`Error::Setting`] for a method.
+    pub(crate) fn resolve_rule(settings: &Settings) -> Result<Self> {
+        let config = Self::resolve(settings)?;
+        match &config.options.method {
+            None => Ok(config),
+            Some(method) => {
+                let message = format!(
+                    "{} is a method on all rows, of which this makes nothing; give an update rule",
+                    method.name()
+                );
+                Err(Error::setting("optimizer", message))
+            }
+        }
+    }
+
     /// The settings that make this configuration, all of them.
     pub(crate) fn settings(&self) -> Result<Settings> {
         let options = &self.options;
@@ -122,6 +147,11 @@ impl RunConfig {
         let modifiers = written(&options.modifiers);
         let unwritable = |error: toml::ser::Error| Error::setting("optimizer", error.to_string());
         let mut table = Table::try_from(&options.optimizer).map_err(unwritable)?;
+        if let Some(method) = &options.method {
+            let decay = table.remove(DECAY);
+            table = Table::try_from(method).map_err(unwritable)?;
+            table.extend(decay.map(|decay| (DECAY.to_owned(), decay)));
+        }
         if let Some(search) = options.search {
             let words = format!("{search} {FROM} {:?}", options.optimizer.learning_rate());
             table.insert(RATE.to_owned(), Value::String(words));
@@ -144,6 +174,7 @@ impl RunConfig {
             batch: Some(options.batch.to_string()),
             micro_batch: Some(options.micro_batch.to_string()),
             recompute: Some(options.recompute.to_string()),
+            tolerance: options.tolerances.gradient,
             precision: Some(options.precision.to_string()),
             epochs,
             steps,
@@ -225,30 +256,53 @@ fn length(settings: &Settings) -> Result<Length> {
 /// Where a line search may begin: from anywhere here it finds steps of usual sizes.
 const FIRST_GUESSES: std::ops::RangeInclusive<f64> = 1e-9..=1e9;
 
-/// The optimizer of the table `[optimizer]`, and how its learning rate is searched for where words stand in its place:
-/// those of [`LineSearch`], and where the search begins, as in `line-search from 0.1`.
-pub(super) fn optimizer_and_search(table: Option<&Table>) -> Result<(Optimizer, Option<LineSearch>)> {
-    let words = table.and_then(|table| table.get(RATE)).and_then(Value::as_str);
-    let Some(words) = words.filter(|words| LineSearch::is_meant(words)) else {
-        return Ok((optimizer(table)?, None));
-    };
-    let (search, first) = match words.split_once(&format!(" {FROM} ")) {
-        Some((search, first)) => (search, Some(first)),
-        None => (words, None),
-    };
-    let mut table = table.cloned().unwrap_or_default();
-    table.remove(RATE);
-    let optimizer = optimizer(Some(&table))?;
-    let optimizer = match first {
-        Some(first) => optimizer.with(RATE, first.trim())?,
-        None => optimizer,
-    };
-    if !(FIRST_GUESSES).contains(&optimizer.learning_rate()) {
-        let (least, most) = FIRST_GUESSES.into_inner();
-        let message = format!("begins from {least:e} to {most:e}, not from {:?}", optimizer.learning_rate());
-        return Err(Error::setting(RATE, message));
+/// What makes a run's steps.
+pub(super) struct Stepping {
+    /// The update rule; beside a method `sgd`, whose weight decay is the penalty in the loss.
+    pub optimizer: Optimizer,
+    /// How the rule's learning rate is searched for.
+    pub search: Option<LineSearch>,
+    pub method: Option<Method>,
+}
+
+impl Stepping {
+    /// What the table `[optimizer]` says. Where words stand in the place of the learning rate, they are those of
+    /// [`LineSearch`] and where the search begins, as in `line-search from 0.1`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where a name, a hyper-parameter or its value is not known.
+    pub fn of(table: Option<&Table>) -> Result<Self> {
+        let mut of_method = table.cloned().unwrap_or_default();
+        let decay = of_method.remove(DECAY);
+        if let Some(method) = method(Some(&of_method))? {
+            let optimizer = decay.map_or(Optimizer::new(PENALTIES), |decay| {
+                Optimizer::new(PENALTIES)?.with(DECAY, hyper_value(DECAY, &decay)?)
+            });
+            return Ok(Stepping { optimizer: optimizer?, search: None, method: Some(method) });
+        }
+        let words = table.and_then(|table| table.get(RATE)).and_then(Value::as_str);
+        let Some(words) = words.filter(|words| LineSearch::is_meant(words)) else {
+            return Ok(Stepping { optimizer: optimizer(table)?, search: None, method: None });
+        };
+        let (search, first) = match words.split_once(&format!(" {FROM} ")) {
+            Some((search, first)) => (search, Some(first)),
+            None => (words, None),
+        };
+        let mut table = table.cloned().unwrap_or_default();
+        table.remove(RATE);
+        let optimizer = optimizer(Some(&table))?;
+        let optimizer = match first {
+            Some(first) => optimizer.with(RATE, first.trim())?,
+            None => optimizer,
+        };
+        if !(FIRST_GUESSES).contains(&optimizer.learning_rate()) {
+            let (least, most) = FIRST_GUESSES.into_inner();
+            let message =
+                format!("begins from {least:e} to {most:e}, not from {:?}", optimizer.learning_rate());
+            return Err(Error::setting(RATE, message));
+        }
+        Ok(Stepping { optimizer, search: Some(search.parse()?), method: None })
     }
-    Ok((optimizer, Some(search.parse()?)))
 }
 
 /// The rule of the table `[optimizer]` with its hyper-parameters.
@@ -321,6 +375,7 @@ mod tests {
             "data = 'random:50x3:2'\nresident = 'no'\nmemory_limit = '75%'\nadapter = 'llvm'\nlog_every = 0",
             "data = 'digits'\nschedule = 'warmup 5% then restarts 2 epochs times 2 to 0.1'",
             "data = 'digits'\n[optimizer]\nname = 'sgd'\nlr = 'line-search batched 8 from 0.5'",
+            "data = 'digits'\ntolerance = 1e-4\ngroup = ['*.bias: weight_decay=0']\n[optimizer]\nname = 'lbfgs'\nhistory = 20\nweight_decay = 0.01",
             "data = 'digits'\nmemory_limit = '2GiB'\n[optimizer]\nname = 'rmsprop'\ncentered = true\nlr = 3e-4",
         ];
         for text in rows {
@@ -389,6 +444,8 @@ mod tests {
                 "data = 'digits'\n[optimizer]\nname = 'sgd'\nlr = 'line-search from much'",
                 "lr: must be at least 0",
             ),
+            ("data = 'digits'\n[optimizer]\nname = 'lbfsg'", "did you mean `lbfgs`"),
+            ("data = 'digits'\n[optimizer]\nname = 'lbfgs'\nmomentum = 0.9", "lbfgs has no hyper-parameter"),
             ("data = 'digits'\n[optimizer]\nbeta3 = 0.1", "did you mean `beta"),
         ];
         for (text, fragment) in rows {

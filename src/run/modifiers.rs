@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::config::optimizer_and_search;
+use super::config::Stepping;
 use super::settings::Settings;
 use crate::optim::{Average, Group, Lookahead, Modifiers, Optimizer};
 use crate::{Error, Result};
@@ -28,7 +28,7 @@ pub(crate) fn modifiers(settings: &Settings) -> Result<Modifiers> {
         let (steps, rate) = pair("lookahead", text, LOOKAHEAD_RATE, "STEPS[:RATE], such as 5 or 5:0.8")?;
         Ok(Lookahead { steps, rate })
     });
-    let (base, _) = optimizer_and_search(settings.optimizer.as_ref())?;
+    let Stepping { optimizer: base, .. } = Stepping::of(settings.optimizer.as_ref())?;
     let modifiers = Modifiers {
         clip_norm: settings.clip_norm,
         clip_value: settings.clip_value,

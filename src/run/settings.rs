@@ -83,7 +83,10 @@ pub(crate) struct Settings {
     /// --precision f16, else not scaled]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub loss_scale: Option<f64>,
-    /// Passes over the training rows [default: 10]
+    /// Of a method such as lbfgs: the norm of the gradient at which it is done [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub tolerance: Option<f64>,
+    /// Passes over the training rows; of a method, its steps [default: 10]
     #[arg(long, value_name = "N", conflicts_with = "steps", allow_negative_numbers = true)]
     pub epochs: Option<u64>,
     /// Updates, in the place of --epochs
@@ -123,7 +126,8 @@ pub(crate) struct Settings {
 /// The flags of the optimizer.
 #[derive(Clone, Debug, Default, clap::Args, Serialize)]
 pub(crate) struct OptimizerSettings {
-    /// The update rule, such as `sgd`, `momentum` or `adam`; `help` lists all [default: adam]
+    /// The update rule, such as `sgd`, `momentum` or `adam`, or a method on all rows, such as `lbfgs`; `help` lists all
+    /// [default: adam]
     #[arg(long, value_name = "NAME")]
     pub optimizer: Option<String>,
     /// The learning rate, or for `sgd` how it is searched for at every step: `line-search`, `line-search batched 32`,
@@ -241,6 +245,7 @@ impl Settings {
             batch: self.batch.or(below.batch),
             micro_batch: self.micro_batch.or(below.micro_batch),
             recompute: self.recompute.or(below.recompute),
+            tolerance: self.tolerance.or(below.tolerance),
             precision: self.precision.or(below.precision),
             epochs: length.0,
             steps: length.1,

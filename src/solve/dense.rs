@@ -106,7 +106,13 @@ pub(crate) fn dot(x: &[f64], y: &[f64]) -> f64 {
     x.iter().zip(y).map(|(x, y)| x * y).sum()
 }
 
-/// The whole matrix of a curvature at θ, column by column, by products with unit vectors; the host reads once.
+/// Columns of a matrix that are made before the host reads them.
+const COLUMNS: usize = 64;
+
+/// Vectors that [`matrix`] allocates at most, and that are read beside it.
+pub(crate) const MATRIX_VECTORS: usize = COLUMNS + 3;
+
+/// The whole matrix of a curvature at θ, column by column, by products with unit vectors; the host reads 64 of them at once.
 ///
 /// Errors: [`Error::Setting`] above [`MOST_DENSE`] unknowns; as [`Problem::product`].
 pub(crate) fn matrix(
@@ -117,17 +123,21 @@ pub(crate) fn matrix(
     let layout = problem.layout().clone();
     let order = check_dense(layout.elements())?;
     let (unit, product) = (space.vector()?, space.vector()?);
-    let columns = space.rows(order)?;
-    let mut column = 0;
-    for piece in layout.pieces.iter().flatten() {
-        for place in piece.offset..piece.offset + piece.elements {
-            space.unit(&unit, piece.shard, place);
+    let columns = space.rows(order.min(COLUMNS))?;
+    let places = layout.pieces.iter().flatten();
+    let places =
+        places.flat_map(|piece| (0..piece.elements).map(|place| (piece.shard, piece.offset + place)));
+    let places: Vec<(usize, usize)> = places.collect();
+    let mut elements = Vec::with_capacity(order * order);
+    for places in places.chunks(COLUMNS) {
+        for (column, &(shard, place)) in places.iter().enumerate() {
+            space.unit(&unit, shard, place);
             problem.product(space, curvature, &unit, &product)?;
             space.copy_to_row(&columns, column, &product);
-            column += 1;
         }
+        elements.extend(space.read_rows(&columns, places.len(), &layout)?);
     }
-    Ok(symmetrised(order, &space.read_rows(&columns, order, &layout)?))
+    Ok(symmetrised(order, &elements))
 }
 
 /// (A + Aᵀ)/2: rounding leaves no product's matrix quite symmetric.

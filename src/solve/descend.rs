@@ -60,7 +60,6 @@ pub(crate) struct DescentOptions {
 /// Where a method has come to.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Descended {
-    pub ending: Ending,
     pub steps: u64,
     pub value: f64,
     pub gradient_norm: f64,
@@ -69,6 +68,8 @@ pub(crate) struct Descended {
     pub products: u64,
     /// How often the host waited for numbers.
     pub readbacks: u64,
+    /// How far the last step went along its direction.
+    pub step_size: f64,
 }
 
 /// A trial as the host reads it.
@@ -119,11 +120,10 @@ impl From<[f64; 8]> for Trial {
     }
 }
 
-/// A method under way.
-pub(crate) struct Descent<'a> {
+/// A method under way on a problem, which comes along with every call.
+pub(crate) struct Descent {
     pub space: Space,
-    problem: &'a mut dyn Problem,
-    direction: &'a mut dyn Direction,
+    direction: Box<dyn Direction>,
     options: DescentOptions,
     /// θ and gradient before the step, and the direction.
     origin: Vector,
@@ -145,15 +145,18 @@ pub(crate) struct Descent<'a> {
     idle: u32,
 }
 
-impl<'a> Descent<'a> {
+impl Descent {
+    /// Vectors that it keeps, whatever the direction.
+    pub const VECTORS: usize = 5;
+
     /// Evaluates the start.
     ///
     /// # Errors
     /// What the device fails with.
     pub fn new(
         space: Space,
-        problem: &'a mut dyn Problem,
-        direction: &'a mut dyn Direction,
+        problem: &mut dyn Problem,
+        direction: Box<dyn Direction>,
         options: DescentOptions,
     ) -> Result<Self> {
         let last = LastStep {
@@ -170,7 +173,6 @@ impl<'a> Descent<'a> {
         let (origin, former_gradient, along) = (space.vector()?, space.vector()?, space.vector()?);
         let mut descent = Descent {
             space,
-            problem,
             direction,
             options,
             origin,
@@ -187,8 +189,8 @@ impl<'a> Descent<'a> {
             best: (f64::INFINITY, f64::INFINITY),
             idle: 0,
         };
-        descent.begin_line();
-        descent.record_trial(0.0)?;
+        descent.begin_line(problem);
+        descent.record_trial(problem, 0.0)?;
         descent.here = Trial::from(descent.space.read(TRIAL)?);
         Ok(descent)
     }
@@ -197,7 +199,7 @@ impl<'a> Descent<'a> {
     ///
     /// # Errors
     /// What the device fails with; what the direction asks of the objective and does not get.
-    pub fn advance(&mut self, until: u64) -> Result<Option<Ending>> {
+    pub fn advance(&mut self, problem: &mut dyn Problem, until: u64) -> Result<Option<Ending>> {
         if !self.here.is_finite() {
             return Ok(Some(Ending::NotFinite));
         }
@@ -213,7 +215,7 @@ impl<'a> Descent<'a> {
                 return Ok(None);
             }
             let before = self.here.value;
-            match self.step()? {
+            match self.step(problem)? {
                 Some(ending) => return Ok(Some(ending)),
                 None => progress = self.progress(Some(before)),
             }
@@ -224,25 +226,29 @@ impl<'a> Descent<'a> {
     }
 
     /// Where it has come to.
-    pub fn descended(&self, ending: Ending) -> Descended {
+    pub fn descended(&self) -> Descended {
         Descended {
-            ending,
             steps: self.steps,
             value: self.here.value,
             gradient_norm: self.here.gradient_squared.sqrt(),
             evaluations: self.evaluations,
             products: self.direction.products(),
             readbacks: self.space.readbacks(),
+            step_size: self.last_alpha,
         }
+    }
+
+    /// Steps so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// θ as it stands. The host waits.
     ///
     /// # Errors
     /// What the device fails with.
-    pub fn theta(&mut self) -> Result<Vec<f64>> {
-        let layout = self.problem.layout().clone();
-        self.space.read_vector(self.problem.theta(), &layout)
+    pub fn theta(&mut self, problem: &dyn Problem) -> Result<Vec<f64>> {
+        self.space.read_vector(problem.theta(), problem.layout())
     }
 
     fn progress(&self, before: Option<f64>) -> Progress {
@@ -261,13 +267,13 @@ impl<'a> Descent<'a> {
     }
 
     /// One step; an ending where there is none.
-    fn step(&mut self) -> Result<Option<Ending>> {
-        self.record_direction()?;
+    fn step(&mut self, problem: &mut dyn Problem) -> Result<Option<Ending>> {
+        self.record_direction(problem)?;
         if self.direction.trust().is_some() {
-            return Ok((!self.search_by_trust()?).then_some(Ending::Stalled));
+            return Ok((!self.search_by_trust(problem)?).then_some(Ending::Stalled));
         }
         self.space.dot(START_SLOPE, ONE, &self.former_gradient, &self.along)?;
-        if self.search()? {
+        if self.search(problem)? {
             return Ok(None);
         }
         if self.options.search == Search::Fixed {
@@ -280,26 +286,26 @@ impl<'a> Descent<'a> {
             self.remembers = false;
         }
         self.record_steepest()?;
-        Ok((!self.search()?).then_some(Ending::Stalled))
+        Ok((!self.search(problem)?).then_some(Ending::Stalled))
     }
 
-    fn record_direction(&mut self) -> Result<()> {
-        self.begin_line();
-        let (mut here, direction) = self.direct();
+    fn record_direction(&mut self, problem: &mut dyn Problem) -> Result<()> {
+        self.begin_line(problem);
+        let (mut here, direction) = self.direct(problem);
         direction.record(&mut here)
     }
 
     /// What a direction finds around it, and the direction.
-    fn direct(&mut self) -> (Here<'_>, &mut dyn Direction) {
+    fn direct<'a>(&'a mut self, problem: &'a mut dyn Problem) -> (Here<'a>, &'a mut dyn Direction) {
         let here = Here {
             space: &mut self.space,
-            problem: &mut *self.problem,
+            problem,
             gradient: &self.former_gradient,
             direction: &self.along,
             gradient_squared: self.here.gradient_squared,
             last: self.remembers.then_some(&self.last),
         };
-        (here, &mut *self.direction)
+        (here, self.direction.as_mut())
     }
 
     fn record_steepest(&mut self) -> Result<()> {
@@ -308,15 +314,14 @@ impl<'a> Descent<'a> {
     }
 
     /// Notes where a line begins.
-    fn begin_line(&mut self) {
-        let (theta, gradient) = (self.problem.theta().clone(), self.problem.gradient().clone());
-        self.space.copy(&self.origin, &theta);
-        self.space.copy(&self.former_gradient, &gradient);
+    fn begin_line(&mut self, problem: &dyn Problem) {
+        self.space.copy(&self.origin, problem.theta());
+        self.space.copy(&self.former_gradient, problem.gradient());
     }
 
     /// Looks for a step along the direction and makes it; false where there is none, and θ stays where it was.
-    fn search(&mut self) -> Result<bool> {
-        let (first, slope, known) = self.first_trial()?;
+    fn search(&mut self, problem: &mut dyn Problem) -> Result<bool> {
+        let (first, slope, known) = self.first_trial(problem)?;
         let start = LineValue { value: self.here.value, slope };
         let DescentOptions { search, limits, noise, .. } = self.options;
         let limits = Limits { noise: noise * start.value.abs(), ..limits };
@@ -324,7 +329,7 @@ impl<'a> Descent<'a> {
         let mut phi = |alpha: f64| {
             last = match known.take() {
                 Some(known) => known,
-                None => self.trial(alpha)?,
+                None => self.trial(problem, alpha)?,
             };
             Ok(last.line())
         };
@@ -340,21 +345,21 @@ impl<'a> Descent<'a> {
             }
             _ => {
                 self.is_stuck = last.is_finite();
-                self.go_back();
+                self.go_back(problem);
                 Ok(false)
             }
         }
     }
 
     /// Tries steps of a model that is trusted less and less, until one is taken; false where none is.
-    fn search_by_trust(&mut self) -> Result<bool> {
+    fn search_by_trust(&mut self, problem: &mut dyn Problem) -> Result<bool> {
         let noise = self.options.noise * self.here.value.abs();
         for _ in 0..self.options.limits.evaluations {
-            let (mut here, direction) = self.direct();
+            let (mut here, direction) = self.direct(problem);
             let Some(model) = direction.trust() else { break };
             let foretold = model.step(&mut here)?;
             self.space.dot(START_SLOPE, ONE, &self.former_gradient, &self.along)?;
-            let (alpha, slope, trial) = self.tried(1.0)?;
+            let (alpha, slope, trial) = self.tried(problem, 1.0)?;
             let trial = trial.unwrap_or_default();
             // Where both drown in rounding, the model is right.
             let ratio = (self.here.value - trial.value + noise) / (foretold + noise);
@@ -367,24 +372,23 @@ impl<'a> Descent<'a> {
                 return Ok(true);
             }
         }
-        self.go_back();
+        self.go_back(problem);
         Ok(false)
     }
 
     /// Puts θ and gradient back to where the line begins.
-    fn go_back(&mut self) {
-        let (theta, gradient) = (self.problem.theta().clone(), self.problem.gradient().clone());
-        self.space.copy(&theta, &self.origin);
-        self.space.copy(&gradient, &self.former_gradient);
+    pub fn go_back(&mut self, problem: &dyn Problem) {
+        self.space.copy(problem.theta(), &self.origin);
+        self.space.copy(problem.gradient(), &self.former_gradient);
     }
 
     /// The step size that is tried first, the slope at the start, and the trial where it was made already.
-    fn first_trial(&mut self) -> Result<(f64, f64, Option<Trial>)> {
+    fn first_trial(&mut self, problem: &mut dyn Problem) -> Result<(f64, f64, Option<Trial>)> {
         let rate = self.options.rate;
         let fixed = self.options.search == Search::Fixed;
         match (self.direction.first_step(), self.remembers) {
-            (FirstStep::Newton, _) | (FirstStep::NewtonLater, true) => self.tried(rate),
-            (FirstStep::AsMuchAsLast, _) if fixed => self.tried(rate),
+            (FirstStep::Newton, _) | (FirstStep::NewtonLater, true) => self.tried(problem, rate),
+            (FirstStep::AsMuchAsLast, _) if fixed => self.tried(problem, rate),
             (FirstStep::AsMuchAsLast, true) => {
                 let [slope] = self.space.read([START_SLOPE])?;
                 let step = self.last_alpha * self.last_slope / slope;
@@ -399,27 +403,27 @@ impl<'a> Descent<'a> {
     }
 
     /// Tries `alpha` before the slope is known, and reads both at once.
-    fn tried(&mut self, alpha: f64) -> Result<(f64, f64, Option<Trial>)> {
-        self.record_trial(alpha)?;
+    fn tried(&mut self, problem: &mut dyn Problem, alpha: f64) -> Result<(f64, f64, Option<Trial>)> {
+        self.record_trial(problem, alpha)?;
         let [a, b, c, d, e, f, g, h] = TRIAL;
         let [slope, trial @ ..] = self.space.read([START_SLOPE, a, b, c, d, e, f, g, h])?;
         Ok((alpha, slope, Some(Trial::from(trial))))
     }
 
-    fn trial(&mut self, alpha: f64) -> Result<Trial> {
-        self.record_trial(alpha)?;
+    fn trial(&mut self, problem: &mut dyn Problem, alpha: f64) -> Result<Trial> {
+        self.record_trial(problem, alpha)?;
         Ok(Trial::from(self.space.read(TRIAL)?))
     }
 
     /// Records the objective at `alpha` along the direction, and what is to be known there.
-    fn record_trial(&mut self, alpha: f64) -> Result<()> {
+    fn record_trial(&mut self, problem: &mut dyn Problem, alpha: f64) -> Result<()> {
         self.evaluations += 1;
         let space = &mut self.space;
-        let (theta, gradient) = (self.problem.theta().clone(), self.problem.gradient().clone());
+        let (theta, gradient) = (problem.theta().clone(), problem.gradient().clone());
         space.write(&[(ALPHA, alpha)]);
         space.copy(&theta, &self.origin);
         space.scale_add(&theta, ONE, &self.along, ALPHA, ONE)?;
-        self.problem.evaluate(space, VALUE)?;
+        problem.evaluate(space, VALUE)?;
         let LastStep { step, change, .. } = &self.last;
         for (difference, now, before) in
             [(step, &theta, &self.origin), (change, &gradient, &self.former_gradient)]

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::descend::{DescentOptions, OF_DIRECTIONS, Search};
+use super::dense::MATRIX_VECTORS;
+use super::descend::{Descent, DescentOptions, OF_DIRECTIONS, Search};
 use super::direction::{
     Bfgs, Conjugate, ConjugateForm, Damped, Damping, DenseNewton, Direction, Dogleg, Lbfgs, NewtonCg,
     Scaling, Steepest,
@@ -60,8 +61,14 @@ pub struct MethodRule {
     pub doc: &'static str,
     /// Its hyper-parameters.
     pub hyper: &'static [Hyper],
-    /// Whether it works on residuals, whose squares are summed.
+    /// Whether it works on residuals, whose squares are summed; in training, on the model's outputs behind the loss.
     pub of_residuals: bool,
+    /// Whether it keeps a whole matrix of second derivatives on the host.
+    pub(crate) dense: bool,
+    /// Which second derivatives it multiplies with.
+    pub(crate) curvature: Option<Curvature>,
+    /// Vectors as long as θ that its direction keeps on the device.
+    vectors: fn(&Values) -> usize,
     direction: fn(&Values) -> Box<dyn Direction>,
 }
 
@@ -72,6 +79,9 @@ pub const METHODS: &[MethodRule] = &[
         doc: "steepest descent, d = −g (Cauchy 1847)",
         hyper: &[LR, WOLFE, C1, C2],
         of_residuals: false,
+        dense: false,
+        curvature: None,
+        vectors: |_| 0,
         direction: |_| Box::new(Steepest),
     },
     MethodRule {
@@ -89,6 +99,9 @@ pub const METHODS: &[MethodRule] = &[
             C2_EXACT,
         ],
         of_residuals: false,
+        dense: false,
+        curvature: None,
+        vectors: |_| 0,
         direction: |values| {
             let form = match values.is("form", "hager-zhang") {
                 true => ConjugateForm::HagerZhang,
@@ -102,6 +115,9 @@ pub const METHODS: &[MethodRule] = &[
         doc: "BFGS with a whole inverse Hessian, O(n²)",
         hyper: &[LR, WOLFE, C1, C2],
         of_residuals: false,
+        dense: true,
+        curvature: None,
+        vectors: |_| 3,
         direction: |_| Box::new(Bfgs::default()),
     },
     MethodRule {
@@ -109,6 +125,9 @@ pub const METHODS: &[MethodRule] = &[
         doc: "limited-memory BFGS, O(n) (Nocedal 1980)",
         hyper: &[number("history", 10.0, HISTORY, "steps that it learns from"), LR, WOLFE, C1, C2],
         of_residuals: false,
+        dense: false,
+        curvature: None,
+        vectors: |values| 2 * values.number("history") as usize,
         direction: |values| Box::new(Lbfgs::new(values.number("history") as usize, OF_DIRECTIONS)),
     },
     MethodRule {
@@ -116,6 +135,9 @@ pub const METHODS: &[MethodRule] = &[
         doc: "Newton's method with the whole Hessian and a modified Cholesky factorisation",
         hyper: &[LR, BACKTRACKING, C1, C2],
         of_residuals: false,
+        dense: true,
+        curvature: Some(Curvature::Hessian),
+        vectors: |_| MATRIX_VECTORS,
         direction: |_| Box::new(DenseNewton { curvature: Curvature::Hessian, products: 0 }),
     },
     MethodRule {
@@ -123,6 +145,9 @@ pub const METHODS: &[MethodRule] = &[
         doc: "Newton's method, truncated and without a matrix",
         hyper: &[MOST_INNER, LR, BACKTRACKING, C1, C2],
         of_residuals: false,
+        dense: false,
+        curvature: Some(Curvature::Hessian),
+        vectors: |_| NewtonCg::VECTORS,
         direction: |values| inner(Curvature::Hessian, values),
     },
     MethodRule {
@@ -130,6 +155,9 @@ pub const METHODS: &[MethodRule] = &[
         doc: "Gauss-Newton with the whole matrix JᵀJ",
         hyper: &[LR, BACKTRACKING, C1, C2],
         of_residuals: true,
+        dense: true,
+        curvature: Some(Curvature::GaussNewton),
+        vectors: |_| MATRIX_VECTORS,
         direction: |_| Box::new(DenseNewton { curvature: Curvature::GaussNewton, products: 0 }),
     },
     MethodRule {
@@ -137,6 +165,9 @@ pub const METHODS: &[MethodRule] = &[
         doc: "Gauss-Newton, truncated and without a matrix",
         hyper: &[MOST_INNER, LR, BACKTRACKING, C1, C2],
         of_residuals: true,
+        dense: false,
+        curvature: Some(Curvature::GaussNewton),
+        vectors: |_| NewtonCg::VECTORS,
         direction: |values| inner(Curvature::GaussNewton, values),
     },
     MethodRule {
@@ -144,6 +175,9 @@ pub const METHODS: &[MethodRule] = &[
         doc: "Gauss-Newton damped by λI (Levenberg 1944)",
         hyper: &[LAMBDA, UPDATE],
         of_residuals: true,
+        dense: true,
+        curvature: Some(Curvature::GaussNewton),
+        vectors: |_| MATRIX_VECTORS,
         direction: |values| damped(Scaling::Identity, values),
     },
     MethodRule {
@@ -151,6 +185,9 @@ pub const METHODS: &[MethodRule] = &[
         doc: "Levenberg-Marquardt: Gauss-Newton damped by λ diag JᵀJ (Marquardt 1963)",
         hyper: &[LAMBDA, UPDATE],
         of_residuals: true,
+        dense: true,
+        curvature: Some(Curvature::GaussNewton),
+        vectors: |_| MATRIX_VECTORS,
         direction: |values| damped(Scaling::Diagonal, values),
     },
     MethodRule {
@@ -158,6 +195,9 @@ pub const METHODS: &[MethodRule] = &[
         doc: "Gauss-Newton within a radius, bent towards steepest descent (Powell 1970)",
         hyper: &[RADIUS],
         of_residuals: true,
+        dense: true,
+        curvature: Some(Curvature::GaussNewton),
+        vectors: |_| MATRIX_VECTORS,
         direction: |values| Box::new(Dogleg::new(values.number("radius"))),
     },
 ];
@@ -226,6 +266,21 @@ impl Method {
     /// Whether it works on residuals, whose squares are summed.
     pub fn of_residuals(&self) -> bool {
         self.rule.of_residuals
+    }
+
+    /// Which second derivatives it multiplies with.
+    pub(crate) fn curvature(&self) -> Option<Curvature> {
+        self.rule.curvature
+    }
+
+    /// Whether it keeps a whole matrix of second derivatives.
+    pub(crate) fn is_dense(&self) -> bool {
+        self.rule.dense
+    }
+
+    /// Vectors as long as θ that it keeps on the device, those of its descent included.
+    pub(crate) fn vectors(&self) -> usize {
+        Descent::VECTORS + (self.rule.vectors)(&self.values)
     }
 
     pub(crate) fn direction(&self) -> Box<dyn Direction> {

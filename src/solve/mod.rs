@@ -11,10 +11,11 @@ mod method;
 mod problem;
 mod space;
 
-pub(crate) use descend::Descent;
+pub(crate) use dense::check_dense;
+pub(crate) use descend::{Descended, Descent};
 pub(crate) use ending::Ending;
 pub use ending::{Test, Tolerances};
 pub(crate) use line_search::{Limits, LineValue, Outcome, backtracking, strong_wolfe};
 pub use method::{METHODS, Method, MethodRule};
 pub(crate) use problem::{Curvature, Problem};
-pub(crate) use space::{Slot, Space, Vector};
+pub(crate) use space::{ONE, Slot, Space, Vector};

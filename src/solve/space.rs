@@ -83,7 +83,6 @@ impl Space {
         let arithmetic = format!("{arithmetic}\nfn in_slot(x: Real) -> vec2<f32> {{ return {in_slot}; }}\n");
         let parts = |absolute: bool| format!("const ABSOLUTE = {absolute};\n{arithmetic}{DOT_PARTS}");
         let of_parts = [ReadStorage, ReadStorage, ReadWriteStorage];
-        let all: usize = shards.iter().map(|&elements| WORKGROUP * groups(elements)).sum();
         let mut space = Space {
             scale_add: compile(
                 "scale and add",
@@ -99,7 +98,7 @@ impl Space {
             )?,
             scalars: gpu.buffer("scalars", SLOTS as u64 * SLOT_BYTES, BufferUse::Storage)?,
             // A pair of f32 has the bytes of an f64.
-            parts: gpu.buffer("scalars", PART_BYTES * all as u64, BufferUse::Storage)?,
+            parts: gpu.buffer("scalars", parts_bytes(shards), BufferUse::Storage)?,
             gpu: gpu.clone(),
             kernels,
             double,
@@ -109,6 +108,11 @@ impl Space {
         };
         space.write(&[(ONE, 1.0), (MINUS_ONE, -1.0)]);
         Ok(space)
+    }
+
+    /// Bytes of what it allocates before there is a vector.
+    pub fn own_bytes(shards: &[usize]) -> u64 {
+        SLOTS as u64 * SLOT_BYTES + parts_bytes(shards)
     }
 
     /// Bytes of an element.
@@ -362,6 +366,12 @@ impl Space {
             false => bytemuck::pod_collect_to_vec::<u8, f32>(bytes).into_iter().map(f64::from).collect(),
         }
     }
+}
+
+/// Bytes of the parts of a dot product, over the shards of θ or over one list of any length.
+fn parts_bytes(shards: &[usize]) -> u64 {
+    let of_theta: usize = shards.iter().map(|&elements| groups(elements)).sum();
+    PART_BYTES * (WORKGROUP * of_theta.max(MOST_GROUPS)) as u64
 }
 
 /// Workgroups that sum a shard.

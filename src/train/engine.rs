@@ -102,6 +102,8 @@ pub(super) struct StepInputs<'a> {
     pub update: Option<(u64, f64)>,
     /// Bytes of each input slot that is uploaded.
     pub uploads: &'a [(&'a str, &'a [u8])],
+    /// Where the loss is to be kept besides, and at which byte.
+    pub keep_loss: Option<(&'a Buffer, u64)>,
 }
 
 /// Everything that a run allocates: the plans' needs, what the update keeps, and the transfers of steps that upload
@@ -174,6 +176,11 @@ impl Engine {
         })
     }
 
+    /// How many plans there are.
+    pub fn plans(&self) -> usize {
+        self.parts.len()
+    }
+
     pub fn plan(&self, part: usize) -> &Plan {
         &self.parts[part].plan
     }
@@ -234,6 +241,9 @@ impl Engine {
         for (number, &at) in part.results.iter().take(PLAN_RESULTS).enumerate() {
             let (results, history) = (self.memory.results.raw(), self.history.raw());
             encoder.copy_buffer_to_buffer(results, at, history, row + 4 * number as u64, 4);
+        }
+        if let Some((kept, at)) = inputs.keep_loss {
+            encoder.copy_buffer_to_buffer(self.memory.results.raw(), part.results[0], kept.raw(), at, 4);
         }
         if let Some(update) = update {
             record_update_results(update, encoder, self.history.raw(), row);
@@ -346,7 +356,7 @@ impl Engine {
 
     /// Fills an input once, before any step: a resident data set.
     pub fn fill_input(&self, name: &str, at: u64, bytes: &[u8]) -> Result<()> {
-        self.gpu.write_buffer(input(&self.memory, name)?.raw(), at, bytes)
+        self.gpu.write_buffer(self.input(name)?.raw(), at, bytes)
     }
 
     /// Writes θ as the user reads it to where the other plans read it; costs nothing where that is θ itself.
@@ -369,6 +379,21 @@ impl Engine {
     /// The shards of θ as steps use it.
     pub fn theta(&self) -> Vec<&Buffer> {
         self.memory.theta.iter().collect()
+    }
+
+    /// The shards of the gradient.
+    pub fn gradient(&self) -> &[Buffer] {
+        &self.memory.gradient
+    }
+
+    /// The slot of an input.
+    pub fn input(&self, name: &str) -> Result<&Buffer> {
+        input(&self.memory, name)
+    }
+
+    /// Submits the steps that wait to share a submit.
+    pub fn flush(&mut self) {
+        self.submits.flush();
     }
 
     /// The shards of θ as the user reads it, as of the last [`Engine::refresh_readout`].

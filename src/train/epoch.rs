@@ -20,7 +20,7 @@ impl Trainer {
         if let Some(times) = self.session.engine()?.timed()? {
             self.clock.timed(times);
         }
-        let last = self.progress.step >= self.total_steps();
+        let last = self.progress.step >= self.total_steps() || self.method_ended();
         let epoch = self.progress.epoch + 1;
         let due = last || epoch.is_multiple_of(self.options().eval_every);
         self.record_epoch(epoch, rate, due)?;

@@ -65,7 +65,8 @@ pub(super) fn evaluate(
     let mut stream = in_order(dataset, feed, batch)?;
     while let Some(micro_batch) = stream.next_batch()? {
         let uniform = StepUniform::new(0, 0, micro_batch.rows, 1.0 / micro_batch.rows as f64);
-        let inputs = StepInputs { uniform, update: None, uploads: &uploads(feed, micro_batch) };
+        let inputs =
+            StepInputs { uniform, update: None, uploads: &uploads(feed, micro_batch), keep_loss: None };
         engine.step(part, &inputs)?;
         if engine.history_is_full() {
             if !engine.has_room() {

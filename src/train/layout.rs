@@ -6,7 +6,7 @@ use super::event::{LimitedBy, PlanReport, TensorBytes};
 use super::fit::Fitted;
 use super::memory_model::{MemoryModel, Sized};
 use super::options::BatchSize;
-use super::program::{Feed, INDICES};
+use super::program::{FEATURES, Feed, INDICES, TARGETS};
 use crate::Result;
 use crate::graph::ParameterInfo;
 use crate::plan::memory::Needs;
@@ -152,7 +152,7 @@ impl MemoryModel {
 /// Bytes of the slots that are filled for every step of a plan: for a resident data set only the indices.
 pub(super) fn upload_bytes(plan: &Plan, feed: &Feed) -> u64 {
     let uploaded = plan.inputs.iter().filter(|slot| match feed {
-        Feed::Streamed => true,
+        Feed::Streamed => [FEATURES, TARGETS].contains(&slot.name.as_str()),
         Feed::Resident { .. } => slot.name == INDICES,
     });
     uploaded.map(|slot| slot.ty.element.bytes(slot.ty.shape.elements(plan.batch))).sum()

@@ -3,6 +3,7 @@
 
 use super::engine::needs;
 use super::evaluate::EVALUATION_ROWS;
+use super::full_batch;
 use super::layout::upload_bytes;
 use super::line_search::LineSearch;
 use super::options::TrainOptions;
@@ -17,6 +18,7 @@ use crate::plan::cost::accumulation_seconds;
 use crate::plan::memory::{ByteCounts, Needs};
 use crate::plan::recompute::variants;
 use crate::plan::{Blueprint, Gradients, Plan, Precision, Program};
+use crate::solve::{Method, check_dense};
 
 /// A run's programs without a micro-batch size.
 ///
@@ -54,12 +56,14 @@ pub(super) struct Way {
     evaluation: Option<Blueprint>,
     /// The forward pass at the trial points of a line search.
     trial: Option<Blueprint>,
+    /// The product of a curvature with a vector, where a method takes one.
+    product: Option<(Program, Blueprint)>,
     precision: Precision,
 }
 
 /// A way planned for one micro-batch.
 pub(super) struct Sized {
-    /// The training step, and the evaluation where there is a test set.
+    /// The training step, the evaluation where there is a test set, and the product of a curvature where a method takes one.
     pub plans: Vec<Plan>,
     /// The forward pass of a line search.
     pub trial: Option<Plan>,
@@ -77,18 +81,16 @@ impl MemoryModel {
     pub fn new(data: &Split, options: &TrainOptions, profile: &Profile) -> Result<Self> {
         options.check()?;
         let options = &options.completed();
+        let options = &options.on_all_rows(data.train.rows())?;
         let schema = data.train.schema().clone();
         let loss = Loss::for_task(options.loss, &schema)?;
-        let recipe = Recipe {
-            model: &options.model,
-            schema: &schema,
-            loss,
-            update: Some((&options.optimizer, &options.modifiers)),
-            precision: options.precision,
-        };
+        let recipe = recipe(options, &schema, loss);
         let evaluated = data.test.is_some();
         let test_feed = evaluated.then_some(Feed::Streamed);
-        let streamed = Way::new(&recipe, profile, Feed::Streamed, test_feed, options.search)?;
+        let streamed = Way::new(&recipe, profile, Feed::Streamed, test_feed, options)?;
+        if options.method.as_ref().is_some_and(Method::is_dense) {
+            check_dense(streamed.program.graph.parameters().iter().map(ParameterInfo::elements).sum())?;
+        }
         let TrainOptions { optimizer, modifiers, .. } = options;
         let (parameters, theta) = (streamed.program.graph.parameters(), streamed.training.theta());
         let update = match options.search {
@@ -134,16 +136,10 @@ impl MemoryModel {
         if !resident {
             return Ok(self.streamed.clone());
         }
-        let recipe = Recipe {
-            model: &self.options.model,
-            schema: &self.schema,
-            loss: self.loss,
-            update: Some((&self.options.optimizer, &self.options.modifiers)),
-            precision: self.options.precision,
-        };
+        let recipe = recipe(&self.options, &self.schema, self.loss);
         let feed = |part, rows| Feed::Resident { part, rows };
         let test = self.test_rows.map(|rows| feed("test", rows));
-        Way::new(&recipe, &self.profile, feed("train", self.rows), test, self.options.search)
+        Way::new(&recipe, &self.profile, feed("train", self.rows), test, &self.options)
     }
 
     /// `plain` with less and less kept from the forward pass.
@@ -173,22 +169,26 @@ impl MemoryModel {
         gradients: Gradients,
         budget: u64,
     ) -> Result<Sized> {
-        let training = match gradients {
-            Gradients::Overwrite => way.training.plan(micro_batch)?,
+        let planned = |program: &Program, whole: &Blueprint| match gradients {
+            Gradients::Overwrite => whole.plan(micro_batch),
             Gradients::Accumulate => {
-                Blueprint::new(&way.program, &self.profile, Gradients::Accumulate, way.precision)?
-                    .plan(micro_batch)?
+                Blueprint::new(program, &self.profile, Gradients::Accumulate, way.precision)?
+                    .plan(micro_batch)
             }
         };
+        let training = planned(&way.program, &way.training)?;
+        let product = way.product.as_ref().map(|(program, whole)| planned(program, whole)).transpose()?;
         let trial = way.trial.as_ref().map(|trial| trial.plan(micro_batch)).transpose()?;
         let (Some(evaluation), Some(test_rows)) = (&way.evaluation, self.test_rows) else {
-            return Ok(self.counted(way, vec![training], trial));
+            let plans = [training].into_iter().chain(product).collect();
+            return Ok(self.counted(way, plans, trial));
         };
         let mut rows = evaluation_rows(micro_batch, test_rows);
         loop {
             let planned = evaluation.plan(rows);
             if rows == 1 || planned.is_ok() {
-                let sized = self.counted(way, vec![training.clone(), planned?], trial.clone());
+                let plans = [training.clone(), planned?].into_iter().chain(product.clone()).collect();
+                let sized = self.counted(way, plans, trial.clone());
                 if rows == 1 || sized.bytes.total <= budget {
                     return Ok(sized);
                 }
@@ -199,7 +199,11 @@ impl MemoryModel {
 
     fn counted(&self, way: &Way, plans: Vec<Plan>, trial: Option<Plan>) -> Sized {
         let upload_bytes = plans.iter().map(|plan| upload_bytes(plan, &way.train_feed)).max().unwrap_or(0);
-        let needs = needs(&plans.iter().chain(&trial).collect::<Vec<_>>(), Some(&self.update), upload_bytes);
+        let mut needs =
+            needs(&plans.iter().chain(&trial).collect::<Vec<_>>(), Some(&self.update), upload_bytes);
+        if let Some(method) = &self.options.method {
+            full_batch::count(&mut needs, method, &plans[0], self.rows);
+        }
         Sized { bytes: needs.bytes(), plans, trial, needs, upload_bytes }
     }
 
@@ -218,16 +222,33 @@ impl MemoryModel {
     }
 }
 
+fn recipe<'a>(options: &'a TrainOptions, schema: &'a Schema, loss: Loss) -> Recipe<'a> {
+    Recipe {
+        model: &options.model,
+        schema,
+        loss,
+        update: Some((&options.optimizer, &options.modifiers)),
+        penalised: options.method.is_some(),
+        precision: options.precision,
+    }
+}
+
 impl Way {
     fn new(
         recipe: &Recipe,
         profile: &Profile,
         train_feed: Feed,
         test_feed: Option<Feed>,
-        search: Option<LineSearch>,
+        options: &TrainOptions,
     ) -> Result<Self> {
         let program = recipe.training(&train_feed)?;
-        let trial = match search {
+        let curvature = options.method.as_ref().and_then(Method::curvature);
+        let product = curvature.map(|curvature| {
+            let product = recipe.product(&train_feed, curvature)?;
+            let blueprint = recipe.cut(&product, profile)?;
+            Ok((product, blueprint))
+        });
+        let trial = match options.search {
             None => None,
             // It looks at slopes.
             Some(LineSearch::StrongWolfe) => Some(program.clone()),
@@ -246,6 +267,7 @@ impl Way {
             recomputed: 0,
             evaluation,
             trial: trial.transpose()?,
+            product: product.transpose()?,
             precision: recipe.precision,
         })
     }

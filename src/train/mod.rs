@@ -7,6 +7,7 @@ mod evaluate;
 mod event;
 mod find_rate;
 mod fit;
+mod full_batch;
 mod layout;
 mod line_search;
 mod memory_model;
@@ -27,6 +28,7 @@ pub use event::{EpochRecord, Evaluation, Event, LimitedBy, PlanReport, Replan, S
 pub use find_rate::{RangeTest, RateCurve, RatePoint, RateRange};
 #[cfg(feature = "cli")]
 pub(crate) use fit::powers_up_to;
+pub use full_batch::MethodReport;
 pub use line_search::LineSearch;
 pub use memory_model::MemoryModel;
 pub use options::{BatchSize, Choice, Length, TrainOptions};

@@ -8,6 +8,7 @@ use crate::error::did_you_mean;
 use crate::nn::{Loss, ModelSpec};
 use crate::optim::{Modifiers, Optimizer, Schedule};
 use crate::plan::Precision;
+use crate::solve::{Method, Tolerances};
 use crate::{Error, Result};
 
 /// How long to train.
@@ -108,6 +109,12 @@ pub struct TrainOptions {
     /// How each step's size is searched for; none where it is the optimizer's learning rate by the schedule. That is then
     /// where the first search begins.
     pub search: Option<LineSearch>,
+    /// The method that makes the steps instead of the optimizer, on all rows at once and with a search of its own. The
+    /// optimizer, which must be `sgd`, then only says by its weight decay and its groups which penalties λ‖θ‖²/2 are a
+    /// part of the loss.
+    pub method: Option<Method>,
+    /// When a method is done before the run's length is over.
+    pub tolerances: Tolerances,
     /// Rows that one update averages over, kept exactly, whatever fits at once.
     pub batch: BatchSize,
     /// Rows that are computed at once; a batch of more is done in parts whose gradients add up.
@@ -139,6 +146,8 @@ impl TrainOptions {
             modifiers: Modifiers::default(),
             schedule: Schedule::default(),
             search: None,
+            method: None,
+            tolerances: Tolerances::default(),
             batch: BatchSize::Rows(128),
             micro_batch: BatchSize::Auto,
             recompute: Choice::Auto,
@@ -151,6 +160,19 @@ impl TrainOptions {
         }
     }
 
+    /// At most 100 steps of a method on all rows, everything else as the memory allows.
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub fn by_method(model: ModelSpec, method: Method) -> Result<Self> {
+        Ok(TrainOptions {
+            method: Some(method),
+            batch: BatchSize::Auto,
+            length: Length::Steps(100),
+            ..TrainOptions::new(model, Optimizer::new("sgd")?)
+        })
+    }
+
     /// With what follows from the rest: the loss is scaled in 16 bits, and a search looks at whole batches.
     pub(super) fn completed(&self) -> Self {
         let mut options = self.clone();
@@ -161,10 +183,66 @@ impl TrainOptions {
         options
     }
 
+    /// With all `rows` in a batch where a method makes the steps.
+    ///
+    /// Errors: [`Error::Setting`] where it asks for another batch.
+    pub(super) fn on_all_rows(&self, rows: usize) -> Result<Self> {
+        match (&self.method, self.batch) {
+            (Some(method), BatchSize::Rows(batch)) if batch < rows => {
+                let message = format!(
+                    "{} makes every step on all {rows} rows, in parts where memory asks for it; leave the batch away, or                      make the micro-batch {batch}",
+                    method.name()
+                );
+                Err(Error::setting("batch", message))
+            }
+            (Some(_), _) => Ok(TrainOptions { batch: BatchSize::Rows(rows), ..self.clone() }),
+            (None, _) => Ok(self.clone()),
+        }
+    }
+
     /// A search looks at whole batches, also where memory runs out.
     pub(super) fn whole_batches(&mut self) {
         if self.search.is_some() {
             self.micro_batch = self.batch;
+        }
+    }
+
+    /// Errors for what does not go with a method.
+    fn check_method(&self) -> Result<()> {
+        self.tolerances.check()?;
+        let Some(method) = &self.method else {
+            return match self.tolerances == Tolerances::default() {
+                true => Ok(()),
+                false => {
+                    Err(Error::setting("tolerance", "is a method's, and this run goes by an update rule"))
+                }
+            };
+        };
+        let Modifiers { groups, .. } = &self.modifiers;
+        let of_groups = Modifiers { groups: groups.clone(), ..Modifiers::default() };
+        let is_plain = |optimizer: &Optimizer| optimizer.rule().name == "sgd";
+        let only = "which makes its own steps; leave it away";
+        let refused = [
+            (self.search.is_some(), "line-search", only),
+            (self.schedule != Schedule::default(), "schedule", only),
+            (self.modifiers != of_groups, "modifiers", "of which only groups with a weight decay go with it"),
+            (
+                !is_plain(&self.optimizer) || !groups.iter().all(|group| is_plain(&group.optimizer)),
+                "optimizer",
+                "beside which `sgd` says the penalties, and no other rule",
+            ),
+            (self.precision != Precision::F32, "precision", "which works in f32"),
+            (
+                self.model.drops(),
+                "model",
+                "which needs the same loss at the same parameters; leave dropout away",
+            ),
+        ];
+        match refused.iter().find(|(refused, ..)| *refused) {
+            None => Ok(()),
+            Some((_, name, why)) => {
+                Err(Error::setting(name, format!("does not go with the method {}, {why}", method.name())))
+            }
         }
     }
 
@@ -188,6 +266,7 @@ impl TrainOptions {
             return Err(Error::setting("precision", message));
         }
         self.search.map_or(Ok(()), |search| search.check(self))?;
+        self.check_method()?;
         match (self.batch, self.micro_batch) {
             (BatchSize::Rows(batch), BatchSize::Rows(part)) if part > batch => {
                 let message =

@@ -79,7 +79,7 @@ impl Predictor {
         while let Some(batch) = stream.next_batch()? {
             let uniform = StepUniform::new(0, 0, batch.rows, 1.0);
             let uploads = &uploads(&Feed::Streamed, batch)[..1];
-            engine.step(0, &StepInputs { uniform, update: None, uploads })?;
+            engine.step(0, &StepInputs { uniform, update: None, uploads, keep_loss: None })?;
             engine.drop_history();
             let bytes = engine.read_result(0, 0)?;
             outputs.extend(bytemuck::pod_collect_to_vec::<u8, f32>(&bytes[..4 * width * batch.rows]));
@@ -100,6 +100,7 @@ impl Predictor {
             schema: &self.schema,
             loss: self.loss,
             update: None,
+            penalised: false,
             precision: Precision::F32,
         }
     }

@@ -1,12 +1,14 @@
-//! The graphs of a run: a training step, an evaluation and a prediction of the same model.
+//! The graphs of a run: a training step, an evaluation and a prediction of the same model, and the product of a curvature of
+//! its loss with a vector.
 
 use crate::Result;
 use crate::data::{Encoding, Schema, Task};
 use crate::gpu::Profile;
 use crate::graph::{Dim, Element, Graph, Shape, TensorType, Var};
 use crate::nn::{Loss, Mode, ModelSpec};
-use crate::optim::{Grouping, Modifiers, Optimizer};
+use crate::optim::{Grouping, HyperValue, Modifiers, Optimizer};
 use crate::plan::{Blueprint, Destination, Gradients, Precision, Program};
+use crate::solve::Curvature;
 
 /// Names of input slots.
 pub(super) const FEATURES: &str = "features";
@@ -34,24 +36,74 @@ pub(super) struct Recipe<'a> {
     pub loss: Loss,
     /// What updates the parameters, which decides how they lie; nothing does in a model at work.
     pub update: Option<(&'a Optimizer, &'a Modifiers)>,
+    /// Whether the L2 penalties of the optimizer's groups are a part of the loss, as a method needs it; otherwise the update
+    /// adds their gradients.
+    pub penalised: bool,
     /// How kernels leave activations to one another.
     pub precision: Precision,
+}
+
+/// The loss of a batch in a graph.
+struct Objective {
+    /// The model's outputs, of which the loss is a function.
+    outputs: Var,
+    loss: Var,
+    /// Mean over the rows, so that parts of a batch add up to it once.
+    penalty: Option<Var>,
+}
+
+/// The input of the part of a direction that belongs to a parameter.
+pub(super) fn direction(parameter: usize) -> String {
+    format!("direction of parameter {parameter}")
 }
 
 impl Recipe<'_> {
     /// Loss (result 0) and the gradient of every parameter, times the step's loss scale where there is one.
     pub fn training(&self, feed: &Feed) -> Result<Program> {
         let mut graph = Graph::new();
-        let (outputs, targets) = self.outputs(&mut graph, feed, Mode::Train)?;
-        let targets = self.targets(&mut graph, targets)?;
-        let loss = self.loss.build(&mut graph, outputs, targets)?;
-        self.group(&mut graph)?;
+        let Objective { loss, penalty, .. } = self.objective(&mut graph, feed)?;
+        let loss = penalty.map_or(Ok(loss), |penalty| graph.add(loss, penalty))?;
         let parameters = graph.parameter_vars().to_vec();
         let is_scaled = self.update.is_some_and(|(_, modifiers)| modifiers.loss_scale.is_some());
         let seed = if is_scaled { graph.loss_scale()? } else { graph.constant(1.0)? };
         let gradients = graph.vjp(&[(loss, seed)], &parameters)?;
         let gradients = gradients.into_iter().enumerate().map(|(i, var)| (var, Destination::Gradient(i)));
         let outputs = [(loss, Destination::Result(0))].into_iter().chain(gradients).collect();
+        Ok(Program { graph, outputs })
+    }
+
+    /// The product of a curvature of the training loss with the direction in the inputs, where the gradient of a training step
+    /// goes.
+    pub fn product(&self, feed: &Feed, curvature: Curvature) -> Result<Program> {
+        let mut graph = Graph::new();
+        let Objective { outputs, loss, penalty } = self.objective(&mut graph, feed)?;
+        let parameters = graph.parameter_vars().to_vec();
+        let mut tangents = Vec::with_capacity(parameters.len());
+        for (number, &parameter) in parameters.iter().enumerate() {
+            let shape = graph.shape(parameter).clone();
+            tangents.push((parameter, graph.input(&direction(number), shape)?));
+        }
+        let mut products = match curvature {
+            Curvature::Hessian => {
+                let gradients = graph.gradient(loss, &parameters)?;
+                graph.jvp(&gradients, &tangents)?
+            }
+            // Jᵀ·H·J with the Jacobian J of the outputs and the loss' own Hessian H (Schraudolph 2002).
+            Curvature::GaussNewton => {
+                let moved = graph.jvp(&[outputs], &tangents)?[0];
+                let slope = graph.gradient(loss, &[outputs])?[0];
+                let bent = graph.jvp(&[slope], &[(outputs, moved)])?[0];
+                graph.vjp(&[(outputs, bent)], &parameters)?
+            }
+        };
+        if let Some(penalty) = penalty {
+            let gradients = graph.gradient(penalty, &parameters)?;
+            for (product, own) in products.iter_mut().zip(graph.jvp(&gradients, &tangents)?) {
+                *product = graph.add(*product, own)?;
+            }
+        }
+        let products = products.into_iter().enumerate();
+        let outputs = products.map(|(number, var)| (var, Destination::Gradient(number))).collect();
         Ok(Program { graph, outputs })
     }
 
@@ -92,6 +144,36 @@ impl Recipe<'_> {
     /// `program` cut into kernels for an adapter of `profile`.
     pub fn cut(&self, program: &Program, profile: &Profile) -> Result<Blueprint> {
         Blueprint::new(program, profile, Gradients::Overwrite, self.precision)
+    }
+
+    fn objective(&self, graph: &mut Graph, feed: &Feed) -> Result<Objective> {
+        let (outputs, targets) = self.outputs(graph, feed, Mode::Train)?;
+        let targets = self.targets(graph, targets)?;
+        let loss = self.loss.build(graph, outputs, targets)?;
+        self.group(graph)?;
+        let penalty = if self.penalised { self.penalty(graph)? } else { None };
+        Ok(Objective { outputs, loss, penalty })
+    }
+
+    /// Σ λ‖θ‖²/2 over the groups, with the weight decay λ of each.
+    fn penalty(&self, graph: &mut Graph) -> Result<Option<Var>> {
+        let Some((optimizer, modifiers)) = self.update else { return Ok(None) };
+        let grouping = Grouping::new(optimizer, modifiers, graph.parameters())?;
+        let mut sum = None;
+        for (var, group) in graph.parameter_vars().to_vec().into_iter().zip(grouping.of) {
+            let decay = match grouping.optimizers[group].value("weight_decay") {
+                Some(HyperValue::Number(decay)) if *decay > 0.0 => *decay,
+                _ => continue,
+            };
+            let axes: Vec<usize> = (0..graph.shape(var).rank()).collect();
+            let square = graph.mul(var, var)?;
+            let square = graph.sum(square, &axes)?;
+            let own = graph.scale(square, decay / 2.0)?;
+            sum = Some(sum.map_or(Ok(own), |sum| graph.add(sum, own))?);
+        }
+        let Some(sum) = sum else { return Ok(None) };
+        let of_rows = graph.broadcast_to(sum, [Dim::BATCH])?;
+        graph.mean(of_rows, &[0]).map(Some)
     }
 
     /// Puts the parameters in the optimizer's groups.

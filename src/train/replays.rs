@@ -78,7 +78,8 @@ impl Trainer {
             let uniform = StepUniform::new(options.seed, step, part.rows, weight)
                 .within_batch(part.first_row, part.first_row > 0);
             let update = part.ends_batch.then(|| (step + 1 - skipped_first, learning_rate));
-            let inputs = StepInputs { uniform, update, uploads: &uploads(&self.session.train_feed, part) };
+            let uploads = uploads(&self.session.train_feed, part);
+            let inputs = StepInputs { uniform, update, uploads: &uploads, keep_loss: None };
             let engine = self.session.engine()?;
             self.clock.waited_for_device(engine.step(TRAIN, &inputs)?);
             let (batch_rows, ends_batch) = (part.batch_rows as u64, part.ends_batch);

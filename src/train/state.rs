@@ -51,7 +51,10 @@ pub(super) fn origin(
         ("seed", options.seed.to_string()),
         (DATA, format!("{:08x}", train.digest()?)),
     ];
-    Ok(origin.map(|(name, value)| (name.to_owned(), value)).into())
+    // Runs without a method, older ones among them, say nothing of it.
+    let method = options.method.as_ref().map(|method| ("method", method.to_string()));
+    let origin = origin.into_iter().chain(method);
+    Ok(origin.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 impl Trainer {
@@ -154,6 +157,8 @@ impl Trainer {
 
     /// Writes θ and the optimizer's state, which must be this run's.
     pub(super) fn put_state(&mut self, snapshot: &Snapshot) -> Result<()> {
+        // What a method learnt on its way here is of another way.
+        self.session.full_batch = None;
         let engine = self.session.engine()?;
         let (layout, parameters) = (&engine.plan(TRAIN).theta, self.model.parameters());
         let write = |shards, tensors| write_vector(&self.gpu, layout, parameters, shards, tensors);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::clock::{Bound, Clock};
 use super::engine::Engine;
 use super::event::{Event, PlanReport};
+use super::full_batch::FullBatch;
 use super::memory_model::MemoryModel;
 use super::options::TrainOptions;
 use super::profile::LaunchTime;
@@ -52,6 +53,8 @@ pub struct Trainer {
 pub(super) struct Session {
     /// None once memory ran out for good.
     pub(super) engine: Option<Engine>,
+    /// The method under way, from its first step on.
+    pub(super) full_batch: Option<FullBatch>,
     pub train_feed: Feed,
     pub test_feed: Feed,
     pub report: PlanReport,
@@ -61,7 +64,7 @@ pub(super) struct Session {
 
 impl Session {
     pub fn new(engine: Engine, train_feed: Feed, test_feed: Feed, report: PlanReport) -> Self {
-        Session { engine: Some(engine), train_feed, test_feed, report, skipped: 0 }
+        Session { engine: Some(engine), full_batch: None, train_feed, test_feed, report, skipped: 0 }
     }
 
     /// # Errors
@@ -76,6 +79,7 @@ impl Session {
 
     /// Gives all memory back.
     pub fn free(&mut self) {
+        self.full_batch = None;
         self.engine = None;
     }
 }
@@ -195,7 +199,7 @@ impl Trainer {
             if interrupted.load(Ordering::Relaxed) {
                 self.settle()?;
                 self.events.push_back(Event::Interrupted);
-            } else if self.progress.step >= self.total_steps()
+            } else if (self.progress.step >= self.total_steps() || self.method_ended())
                 && self.progress.batch < self.batches_per_epoch()
             {
                 self.finish()?;
@@ -205,14 +209,15 @@ impl Trainer {
         }
     }
 
-    /// Trains `steps` more steps, whatever the run's length, and waits for them; what they have to say is dropped.
+    /// Trains `steps` more steps, whatever the run's length, and waits for them; what they have to say is dropped. A method
+    /// may end before.
     /// This is how speed is measured.
     ///
     /// # Errors
     /// As [`Trainer::next_event`].
     pub fn run_steps(&mut self, steps: u64) -> Result<()> {
         let end = self.progress.step + steps;
-        while self.progress.step < end {
+        while self.progress.step < end && !self.method_ended() {
             self.advance()?;
             self.drop_events()?;
         }
@@ -315,6 +320,9 @@ impl Trainer {
         // Where memory ran out in the evaluation, the epoch is still to be ended.
         if self.progress.batch == batches {
             return self.end_epoch();
+        }
+        if let Some(method) = self.options().method.clone() {
+            return self.method_step(&method);
         }
         if self.stream.is_none() {
             self.stream = Some(self.open_stream()?);

@@ -50,6 +50,9 @@ struct Scalars {
 }
 
 impl NewtonCg {
+    /// Vectors that it keeps.
+    pub const VECTORS: usize = 3;
+
     pub fn new(curvature: Curvature, most: usize, first: usize) -> Self {
         NewtonCg { curvature, most, first, work: None, products: 0 }
     }
