@@ -32,7 +32,7 @@ const LOSSES: usize = 64;
 pub struct MethodReport {
     /// How it ended; none while it goes on.
     pub status: Option<Status>,
-    /// Losses with their gradients on all rows, since this trainer began.
+    /// Losses with their gradients, on all rows each.
     pub evaluations: u64,
     /// Products of a matrix of second derivatives with a vector, on all rows each.
     pub products: u64,
@@ -213,9 +213,12 @@ impl Problem for Objective<'_> {
 }
 
 impl Trainer {
-    /// What the method has done since this trainer began; none for a run by an update rule, and before the first step.
+    /// What the method has done since it began here, or began anew because the run was restored or planned again; none for a
+    /// run by an update rule, and before the first step.
     pub fn method_report(&self) -> Option<MethodReport> {
-        self.session.full_batch.as_ref().map(FullBatch::report)
+        let report = self.session.full_batch.as_ref().map(FullBatch::report)?;
+        let made_all = self.finished.then_some(Status::MaxSteps);
+        Some(MethodReport { status: report.status.or(made_all), ..report })
     }
 
     /// Whether a method has nothing left to do.

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 mod find_rate;
+mod full_batch;
 mod half;
 mod line_search;
 mod memory;
