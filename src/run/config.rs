@@ -22,6 +22,7 @@ const SCHEDULE: &str = "constant";
 const BATCH: &str = "128";
 const AUTO: &str = "auto";
 const EPOCHS: u64 = 10;
+const METHOD_STEPS: u64 = 100;
 const SEED: u64 = 0;
 const EVAL_EVERY: u64 = 1;
 const LOG_EVERY: u64 = 100;
@@ -80,7 +81,10 @@ impl RunConfig {
         };
         let loss = settings.loss.as_deref().map(str::parse::<Loss>).transpose()?;
         let Stepping { optimizer, search, method } = Stepping::of(settings.optimizer.as_ref())?;
-        let batch = if method.is_some() { AUTO } else { BATCH };
+        let (batch, usual) = match method {
+            Some(_) => (AUTO, Length::Steps(METHOD_STEPS)),
+            None => (BATCH, Length::Epochs(EPOCHS)),
+        };
         let options = TrainOptions {
             model: settings.model.as_deref().unwrap_or(MODEL).parse::<ModelSpec>()?,
             loss,
@@ -98,7 +102,7 @@ impl RunConfig {
                 .as_deref()
                 .map_or(Ok(Precision::default()), |text| Precision::parse(text, &Precision::TRAINED))
                 .map_err(|message| Error::setting("precision", message))?,
-            length: length(settings)?,
+            length: length(settings, usual)?,
             seed: settings.seed.unwrap_or(SEED),
             eval_every: count("eval_every", settings.eval_every.unwrap_or(EVAL_EVERY))?,
             log_every: settings.log_every.unwrap_or(LOG_EVERY),
@@ -243,13 +247,15 @@ fn count(name: &str, value: u64) -> Result<u64> {
     }
 }
 
-fn length(settings: &Settings) -> Result<Length> {
+/// The length that `settings` ask for, else the usual one.
+fn length(settings: &Settings, usual: Length) -> Result<Length> {
     match (settings.epochs, settings.steps) {
         (Some(_), Some(_)) => {
             Err(Error::setting("steps", "a run has so many epochs or so many steps, not both"))
         }
         (None, Some(steps)) => count("steps", steps).map(Length::Steps),
-        (epochs, None) => count("epochs", epochs.unwrap_or(EPOCHS)).map(Length::Epochs),
+        (Some(epochs), None) => count("epochs", epochs).map(Length::Epochs),
+        (None, None) => Ok(usual),
     }
 }
 

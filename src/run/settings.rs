@@ -86,10 +86,10 @@ pub(crate) struct Settings {
     /// Of a method such as lbfgs: the norm of the gradient at which it is done [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
-    /// Passes over the training rows; of a method, its steps [default: 10]
+    /// Passes over the training rows [default: 10]
     #[arg(long, value_name = "N", conflicts_with = "steps", allow_negative_numbers = true)]
     pub epochs: Option<u64>,
-    /// Updates, in the place of --epochs
+    /// Updates, in the place of --epochs; of a method such as lbfgs 100 unless said
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<u64>,
     /// Of the initial parameters, the order of the rows and dropout [default: 0]
