@@ -132,10 +132,8 @@ impl RunConfig {
         match &config.options.method {
             None => Ok(config),
             Some(method) => {
-                let message = format!(
-                    "{} is a method on all rows, of which this makes nothing; give an update rule",
-                    method.name()
-                );
+                let message =
+                    format!("{} is a method on all rows, and this takes update rules alone", method.name());
                 Err(Error::setting("optimizer", message))
             }
         }

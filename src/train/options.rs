@@ -190,7 +190,8 @@ impl TrainOptions {
         match (&self.method, self.batch) {
             (Some(method), BatchSize::Rows(batch)) if batch < rows => {
                 let message = format!(
-                    "{} makes every step on all {rows} rows, in parts where memory asks for it; leave the batch away, or                      make the micro-batch {batch}",
+                    "{} makes every step on all {rows} rows, in parts where memory asks for it; leave the batch away, or \
+                     make the micro-batch {batch}",
                     method.name()
                 );
                 Err(Error::setting("batch", message))
