@@ -439,13 +439,15 @@ fn the_list_of_optimizers_tells_all_that_may_be_set() {
     let lines = json_lines(&succeed(folder.path(), &["train", "--optimizer", "help", "--json"]).stdout);
     let (done, listed) = lines.split_last().expect("lines");
     assert_eq!(done["event"], "done");
-    assert_eq!(listed.len(), downhill::UPDATE_RULES.len());
-    for (rule, line) in downhill::UPDATE_RULES.iter().zip(listed) {
-        assert_eq!((&line["event"], &line["name"]), (&"optimizer".into(), &rule.name.into()));
+    let rules = downhill::UPDATE_RULES.iter().map(|rule| ("optimizer", rule.name, rule.doc, rule.hyper));
+    let methods = downhill::METHODS.iter().map(|rule| ("method", rule.name, rule.doc, rule.hyper));
+    assert_eq!(listed.len(), rules.len() + methods.len());
+    for ((event, name, doc, known), line) in rules.chain(methods).zip(listed) {
+        assert_eq!((&line["event"], &line["name"]), (&event.into(), &name.into()));
         let hyper = line["hyper"].as_array().expect("hyper-parameters");
         let names: Vec<&str> = hyper.iter().filter_map(|hyper| hyper["name"].as_str()).collect();
-        assert_eq!(names, rule.hyper.iter().map(|hyper| hyper.name).collect::<Vec<_>>());
-        assert!(text.contains(rule.doc) && rule.hyper.iter().all(|hyper| text.contains(hyper.doc)));
+        assert_eq!(names, known.iter().map(|hyper| hyper.name).collect::<Vec<_>>());
+        assert!(text.contains(doc) && known.iter().all(|hyper| text.contains(hyper.doc)));
     }
     let adam = listed.iter().find(|line| line["name"] == "adam").expect("Adam");
     assert_eq!((&adam["state_bytes"], &adam["hyper"][0]["default"]), (&8.into(), &0.001.into()));

@@ -16,6 +16,9 @@ use crate::{
 /// Numbers of a vector that people are shown.
 const SHOWN: usize = 10;
 
+/// A loss that is below this many under zero when a run diverges fell without a bound.
+const UNBOUNDED: f64 = 1e12;
+
 pub(super) fn minimize(arguments: &MinimizeArguments, global: &Global, output: &Output) -> Ended {
     if arguments.optimizer.optimizer.as_deref() == Some("help") {
         return list_methods(output);
@@ -160,6 +163,12 @@ fn conclude(
                 _ => format!("the loss is {loss} at the start, more than f32 holds"),
             };
             return Err(Stop::Told(format!("{what}; start elsewhere")));
+        }
+        Status::Diverged if minimum.loss < -UNBOUNDED => {
+            let message = format!(
+                "the expression falls without a bound: it is {loss} after step {steps}; bound it below, as by squaring it"
+            );
+            return Err(Stop::Told(message));
         }
         Status::Diverged => {
             let message =

@@ -43,13 +43,13 @@ const TITLE: usize = 90;
 
 pub(super) fn race(arguments: &RaceArguments, global: &Global, output: &Output) -> Ended {
     refuse_training(arguments)?;
-    let (objective, expression) = objective(arguments)?;
+    let racers = chosen(arguments)?;
+    let (objective, expression) = objective(arguments, &racers)?;
     let unknowns = objective.start().len() as u64;
     if arguments.gif.is_some() && unknowns != 2 {
         let message = format!("a picture in motion shows two unknowns, and there are {unknowns}");
         return Err(Error::setting("--gif", message).into());
     }
-    let racers = chosen(arguments)?;
     let default = if arguments.expression.is_some() { STEPS } else { VALLEYS_STEPS };
     let steps = arguments.settings.steps.unwrap_or(default);
     let trace = steps.div_ceil((NUMBERS / unknowns.max(1)).clamp(1, POINTS)).max(1);
@@ -87,10 +87,6 @@ fn way(racer: &Racer, settings: &Settings, steps: u64, trace: u64) -> Result<Way
         Gait::Rule(optimizer) => {
             Way::Rule(MinimizeOptions { steps, trace, ..options(optimizer.clone(), settings)? })
         }
-        Gait::Method(method) if method.of_residuals() => {
-            let message = format!("`{}` works on residuals, and a race is on a scalar", method.name());
-            return Err(Error::setting("--method", message));
-        }
         Gait::Method(method) => {
             Way::Method(MethodOptions { steps, trace, ..MethodOptions::new(method.clone()) })
         }
@@ -111,7 +107,7 @@ fn refuse_training(arguments: &RaceArguments) -> Result<()> {
 }
 
 /// What is minimised, and its text.
-fn objective(arguments: &RaceArguments) -> Result<(Objective, &str)> {
+fn objective<'a>(arguments: &'a RaceArguments, racers: &[Racer]) -> Result<(Objective, &'a str)> {
     let (expression, start) = match (&arguments.expression, &arguments.start) {
         (Some(expression), Some(start)) => (expression.as_str(), start.as_str()),
         (Some(_), None) => {
@@ -122,7 +118,10 @@ fn objective(arguments: &RaceArguments) -> Result<(Objective, &str)> {
         (None, Some(start)) => (VALLEYS, start.as_str()),
         (None, None) => (VALLEYS, VALLEYS_START),
     };
-    Ok((Objective::parse(expression, start)?, expression))
+    // Where one works on residuals, all go down the sum of their squares.
+    let of_residuals = |racer: &Racer| matches!(&racer.gait, Gait::Method(method) if method.of_residuals());
+    let read = if racers.iter().any(of_residuals) { Objective::parse_residuals } else { Objective::parse };
+    Ok((read(expression, start)?, expression))
 }
 
 /// Those who were asked for; else the classical rules, in the valleys at rates for those.

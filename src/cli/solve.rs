@@ -73,10 +73,13 @@ pub(super) fn solve(arguments: &SolveArguments, global: &Global, output: &Output
     output.explain(&format!("{} on {}", options.method.name, gpu.adapter_info().name));
     let solution = run(&gpu, &system, &options)?;
     solution.notes.iter().for_each(|note| output.explain(note));
-    if let Some(path) = &arguments.out {
+    // The last iterate may be of use, what is no solution is not.
+    let is_of_use = matches!(solution.status, SolveStatus::Converged | SolveStatus::MaxIterations);
+    let out = arguments.out.as_deref().filter(|_| is_of_use);
+    if let Some(path) = out {
         write_vector(path, &solution.x)?;
     }
-    conclude(arguments, &system, &solution, output)
+    conclude(arguments, out, &system, &solution, output)
 }
 
 fn options(arguments: &SolveArguments) -> Result<SolveOptions> {
@@ -114,7 +117,14 @@ fn system(arguments: &SolveArguments) -> Result<System> {
     }
 }
 
-fn conclude(arguments: &SolveArguments, system: &System, solution: &Solution, output: &Output) -> Ended {
+/// Tells what came of it; the solution lies in `out`.
+fn conclude(
+    arguments: &SolveArguments,
+    out: Option<&Path>,
+    system: &System,
+    solution: &Solution,
+    output: &Output,
+) -> Ended {
     let matrix = system.matrix();
     output.event(
         "done",
@@ -134,7 +144,7 @@ fn conclude(arguments: &SolveArguments, system: &System, solution: &Solution, ou
             "columns": matrix.columns(),
             "entries": matrix.stored(),
             "notes": solution.notes,
-            "out": arguments.out,
+            "out": out,
         }),
     )?;
     if solution.status != SolveStatus::Converged {

@@ -137,23 +137,31 @@ impl SparseMatrix {
     }
 
     /// The place above or below the diagonal, with its value and that of its mirror, where the two differ most, if that is more
-    /// than rounding of numbers of the matrix's size.
+    /// than rounding of numbers of their size, or of √(aᵢᵢ·aⱼⱼ), which bounds them in a positive definite matrix in whatever
+    /// units its rows are.
     pub fn asymmetry(&self) -> Option<(usize, usize, f64, f64)> {
+        const ROUNDING: f64 = 1e-12;
         let mirror = self.transposed();
-        let within = 1e-12 * self.largest();
-        let difference = |row: usize| {
-            let mirrored = mirror.row(row).map(|(column, value)| (column, -value));
-            let mut both: Vec<(usize, f64)> = self.row(row).chain(mirrored).collect();
+        let root: Vec<f64> = self.diagonal().iter().map(|d| d.abs().sqrt()).collect();
+        let of_row = |row: usize| {
+            let own = self.row(row).map(|(column, value)| (column, [value, 0.0]));
+            let mirrored = mirror.row(row).map(|(column, value)| (column, [0.0, value]));
+            let mut both: Vec<(usize, [f64; 2])> = own.chain(mirrored).collect();
             both.sort_by_key(|(column, _)| *column);
-            let sums = both.chunk_by(|a, b| a.0 == b.0);
-            sums.map(|chunk| (chunk[0].0, chunk.iter().map(|(_, value)| value).sum::<f64>().abs()))
-                .collect::<Vec<_>>()
+            let pairs = both.chunk_by(|a, b| a.0 == b.0).map(|chunk| {
+                let [a, b] = [0, 1].map(|side| chunk.iter().map(|(_, values)| values[side]).sum::<f64>());
+                (row, chunk[0].0, a, b)
+            });
+            pairs.collect::<Vec<_>>()
         };
-        let differences = (0..self.rows)
-            .flat_map(|row| difference(row).into_iter().map(move |(column, size)| (row, column, size)));
-        let (row, column, size) = differences.max_by(|a, b| a.2.total_cmp(&b.2).then(b.0.cmp(&a.0)))?;
-        let at = |matrix: &Self| matrix.row(row).find(|(j, _)| *j == column).map_or(0.0, |(_, value)| value);
-        (size > within).then(|| (row, column, at(self), at(&mirror)))
+        let share = |&(row, column, a, b): &(usize, usize, f64, f64)| {
+            let size = a.abs().max(b.abs()).max(root[row] * root[column]);
+            if a == b { 0.0 } else { (a - b).abs() / size }
+        };
+        let most = (0..self.rows)
+            .flat_map(of_row)
+            .max_by(|a, b| share(a).total_cmp(&share(b)).then((b.0, b.1).cmp(&(a.0, a.1))))?;
+        (share(&most) > ROUNDING).then_some(most)
     }
 
     /// The largest absolute value.
@@ -263,6 +271,9 @@ mod tests {
         assert_eq!(of(&[1.0, 2.0, 2.0, 1.0]), None);
         assert_eq!(of(&[1.0, 2.0, 2.0 + 1e-13, 1.0]), None);
         assert_eq!(of(&[1.0, 0.0, 3.0, 1.0]), Some((0, 1, 0.0, 3.0)));
+        // Against the largest entry of all these would be equal; for their units they are not.
+        assert_eq!(of(&[1e12, 1e-3, 2e-3, 1e-18]), Some((0, 1, 1e-3, 2e-3)));
+        assert_eq!(of(&[1e12, 1e-16, 0.0, 1e-4]), None);
     }
 
     #[test]

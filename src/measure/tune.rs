@@ -191,11 +191,11 @@ mod tests {
         let units = Profile { matrix_units: true, ..Profile::desktop() };
         let half = ProductShape { half: [true; 2], ..SHAPE };
         let rows = [
-            // Three tiles without and four with workgroup memory, each whole and in five ways split, but the own.
-            ("desktop", &desktop, SHAPE, 7 * 6 - 1),
-            ("units, but f32", &units, SHAPE, 7 * 6 - 1),
-            ("units", &units, half, 9 * 6 - 1),
-            ("short sums", &desktop, ProductShape { k: 255, ..SHAPE }, 7 - 1),
+            // Four tiles without and four with workgroup memory, each whole and in five ways split, but the own.
+            ("desktop", &desktop, SHAPE, 8 * 6 - 1),
+            ("units, but f32", &units, SHAPE, 8 * 6 - 1),
+            ("units", &units, half, 10 * 6 - 1),
+            ("short sums", &desktop, ProductShape { k: 255, ..SHAPE }, 8 - 1),
         ];
         for (label, profile, shape, count) in rows {
             let own = tiling_for(profile, shape.m, shape.n, shape.k);

@@ -449,7 +449,10 @@ mod tests {
                 "lr: must be at least 0",
             ),
             ("data = 'digits'\n[optimizer]\nname = 'lbfsg'", "did you mean `lbfgs`"),
-            ("data = 'digits'\n[optimizer]\nname = 'lbfgs'\nmomentum = 0.9", "lbfgs has no hyper-parameter"),
+            (
+                "data = 'digits'\n[optimizer]\nname = 'lbfgs'\nmomentum = 0.9",
+                "optimizer lbfgs: unknown name `momentum`",
+            ),
             ("data = 'digits'\n[optimizer]\nbeta3 = 0.1", "did you mean `beta"),
         ];
         for (text, fragment) in rows {

@@ -164,6 +164,7 @@ impl Descent {
             change: space.vector()?,
             step_change: 0.0,
             change_squared: 0.0,
+            step_squared: 0.0,
             change_gradient: 0.0,
             former_gradient_squared: 0.0,
             direction_change: 0.0,
@@ -206,7 +207,9 @@ impl Descent {
         let mut progress = self.progress(None);
         loop {
             if let Some(test) = self.options.tolerances.holds(&progress) {
-                return Ok(Some(Ending::Converged(test)));
+                let ending =
+                    if self.is_too_small(problem)? { Ending::Stalled } else { Ending::Converged(test) };
+                return Ok(Some(ending));
             }
             if self.steps >= self.options.steps {
                 return Ok(Some(Ending::MaxSteps));
@@ -249,6 +252,16 @@ impl Descent {
     /// What the device fails with.
     pub fn theta(&mut self, problem: &dyn Problem) -> Result<Vec<f64>> {
         self.space.read_vector(problem.theta(), problem.layout())
+    }
+
+    /// Whether the gradient's norm is 0 only because its squares are below what numbers hold.
+    fn is_too_small(&mut self, problem: &dyn Problem) -> Result<bool> {
+        if self.here.gradient_squared > 0.0 {
+            return Ok(false);
+        }
+        self.space.absolute_sum(ABSOLUTE, problem.gradient())?;
+        let [sum] = self.space.read([ABSOLUTE])?;
+        Ok(sum > self.options.tolerances.gradient.unwrap_or(0.0))
     }
 
     fn progress(&self, before: Option<f64>) -> Progress {
@@ -449,6 +462,7 @@ impl Descent {
             change: self.last.change.clone(),
             step_change: trial.step_change,
             change_squared: trial.change_squared,
+            step_squared: trial.step_squared,
             change_gradient: trial.change_gradient,
             former_gradient_squared: self.here.gradient_squared,
             direction_change: trial.slope - slope,

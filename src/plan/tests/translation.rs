@@ -275,9 +275,9 @@ fn every_matmul_is_valid_for_vulkan_metal_and_dx12() {
             }
         }
     }
-    // Four tiles that are staged, three that broadcast, two for matrix units, three others. Half of the layouts have sums
+    // Four tiles that are staged, three that broadcast, two for matrix units, four others. Half of the layouts have sums
     // of rows, but not on matrix units.
-    let layouts = (4 + 3 + 3) * (16 + 8) + 2 * 16;
+    let layouts = (4 + 3 + 4) * (16 + 8) + 2 * 16;
     assert_eq!(count, layouts * 2 * FORMER.len() * 2);
 }
 

@@ -4,12 +4,9 @@
 //! Both loops run on the device without a word from the host: a dot product leaves its coefficient in a slot from which
 //! the next sum takes it.
 
-use super::{Direction, FirstStep, Here};
+use super::{Direction, FirstStep, Here, LastStep};
 use crate::Result;
 use crate::solve::space::{MINUS_ONE, ONE, Slot, Vector, ZERO};
-
-/// s·y at or below which a pair is not kept, PyTorch's.
-const LEAST_CURVATURE: f64 = 1e-10;
 
 /// L-BFGS.
 pub(crate) struct Lbfgs {
@@ -45,7 +42,11 @@ impl Lbfgs {
 
     /// Keeps the last step in the place of the oldest, unless the objective is not convex along it.
     fn learn(&mut self, here: &mut Here) -> Result<()> {
-        let Some(last) = here.last.filter(|last| last.step_change > LEAST_CURVATURE) else { return Ok(()) };
+        // What rounding leaves of a product has no sign to trust. Unlike a fixed bound, this knows no units.
+        let roundoff = here.space.roundoff();
+        let curves =
+            |last: &&LastStep| last.step_change > roundoff * (last.step_squared * last.change_squared).sqrt();
+        let Some(last) = here.last.filter(curves) else { return Ok(()) };
         let pair = match self.pairs.len() < self.history {
             true => {
                 let place = self.first + 2 * self.pairs.len();

@@ -1,18 +1,20 @@
 //! Directions: where a method goes from a point, before a search says how far.
 
+mod bfgs;
 mod conjugate;
 mod damped;
-mod dense;
 mod dogleg;
 mod lbfgs;
+mod newton;
 mod newton_cg;
 mod steepest;
 
+pub(crate) use bfgs::Bfgs;
 pub(crate) use conjugate::{Conjugate, ConjugateForm};
 pub(crate) use damped::{Damped, Damping, Scaling};
-pub(crate) use dense::{Bfgs, DenseNewton};
 pub(crate) use dogleg::Dogleg;
 pub(crate) use lbfgs::Lbfgs;
+pub(crate) use newton::DenseNewton;
 pub(crate) use newton_cg::NewtonCg;
 pub(crate) use steepest::Steepest;
 
@@ -39,9 +41,10 @@ pub(crate) struct Here<'a> {
 pub(crate) struct LastStep {
     pub step: Vector,
     pub change: Vector,
-    /// s·y and y·y.
+    /// s·y, y·y and s·s.
     pub step_change: f64,
     pub change_squared: f64,
+    pub step_squared: f64,
     /// y·g, and ‖g₋‖².
     pub change_gradient: f64,
     pub former_gradient_squared: f64,

@@ -1,36 +1,9 @@
-//! Directions from a whole matrix, which lies on the host in f64: Newton's and Gauss-Newton's, B·d = −g, and BFGS', d = −H·g.
+//! BFGS with the whole inverse Hessian, which lies on the host in f64: d = −H·g (Nocedal and Wright, equation 6.17).
 
 use super::{Direction, FirstStep, Here};
 use crate::Result;
-use crate::solve::dense::{Symmetric, check_dense, dot, matrix};
-use crate::solve::problem::Curvature;
+use crate::solve::dense::{Symmetric, check_dense, dot};
 use crate::solve::space::{MINUS_ONE, ONE, ZERO};
-
-/// Newton's method: the Hessian, or its Gauss-Newton part, formed at every step from products with unit vectors, and made
-/// positive definite where it is not.
-pub(crate) struct DenseNewton {
-    pub curvature: Curvature,
-    pub products: u64,
-}
-
-impl Direction for DenseNewton {
-    fn record(&mut self, here: &mut Here) -> Result<()> {
-        let layout = here.problem.layout().clone();
-        let matrix = matrix(here.problem, here.space, self.curvature)?;
-        self.products += matrix.order as u64;
-        let gradient = here.space.read_vector(here.gradient, &layout)?;
-        let descent: Vec<f64> = gradient.iter().map(|g| -g).collect();
-        here.space.write_vector(
-            here.direction,
-            &layout,
-            &matrix.solve_modified(&descent, here.space.roundoff()),
-        )
-    }
-
-    fn products(&self) -> u64 {
-        self.products
-    }
-}
 
 /// BFGS: H, the inverse Hessian's stand-in, learns from every step (Nocedal and Wright, equation 6.17, with the first H of
 /// 6.20). A step along which the gradient does not grow teaches nothing.
