@@ -100,6 +100,16 @@ fn divergence_is_told_and_is_a_failure() {
 }
 
 #[test]
+fn what_falls_without_a_bound_is_named() {
+    for (expression, method) in [("-x", "cg"), ("-(x^2)", "lbfgs"), ("x*y", "newton"), ("-exp(x)", "lbfgs")] {
+        let start = if expression.contains('y') { "x=1; y=-1" } else { "x=1" };
+        let ended = run(here(), &["minimize", expression, "--start", start, "--method", method]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{expression} {method}");
+        assert!(ended.stderr.contains("falls without a bound: it is -"), "{expression}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_start_without_a_loss_is_not_blamed_on_the_learning_rate() {
     let rows = [
         ("log(x-2)", "x=1", "the loss is NaN at the start; start elsewhere"),

@@ -134,6 +134,39 @@ fn a_run_learns_digits_and_leaves_everything_behind() {
     }
 }
 
+/// A method's steps are epochs, its run goes on, and the model is as any other.
+#[test]
+fn a_method_trains_on_all_rows_and_goes_on() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let of_method =
+        ["train", "--data", "digits", "--model", "linear", "--optimizer", "lbfgs", "--out", "run"];
+    let of_method =
+        [&of_method[..], &["--weight-decay", "0.01", "--group", "*.bias: weight_decay=0"]].concat();
+    succeed(folder.path(), &[&of_method[..], &["--steps", "10", "--quiet"]].concat());
+    let resumed = ["train", "--resume", "run", "--steps", "200", "--json"];
+    let refused = run(folder.path(), &[&resumed[..], &["--tolerance", "1e-4"]].concat());
+    assert_eq!(refused.code, Some(2), "{}", refused.stdout);
+    let lines = json_lines(&succeed(folder.path(), &resumed).stdout);
+    let steps: Vec<u64> = lines
+        .iter()
+        .filter(|line| line["event"] == "epoch")
+        .map(|line| {
+            assert_eq!(line["epoch"], line["step"]);
+            line["step"].as_u64().expect("a step")
+        })
+        .collect();
+    assert_eq!(steps.first(), Some(&11));
+    let done = lines.last().expect("a line");
+    // In f32 a gradient of 0 is not reached: the search finds no more steps, or all are made.
+    assert!(["stalled", "max_steps"].contains(&done["method"]["status"].as_str().expect("a word")), "{done}");
+    // The optimum of `data/digits/reference.json`, 0.71241606, and roundings of f32.
+    let loss = done["train_loss"].as_f64().expect("a number");
+    assert!((loss - 0.712_416_06).abs() < 1e-6, "{done}");
+    let measured = succeed(folder.path(), &["eval", "run", "--data", "digits", "--json"]).stdout;
+    let measured = json_lines(&measured);
+    assert_eq!(measured.last().expect("a line")["test_accuracy"], done["test_accuracy"], "{measured:?}");
+}
+
 #[test]
 fn the_same_configuration_makes_the_same_bytes() {
     let folder = tempfile::tempdir().expect("a temporary folder");

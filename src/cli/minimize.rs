@@ -16,7 +16,7 @@ use crate::{
 /// Numbers of a vector that people are shown.
 const SHOWN: usize = 10;
 
-/// A loss that is below this many under zero when a run diverges fell without a bound.
+/// Whoever ends so many times deeper than the start is high, and not at a minimum, is on a way without an end.
 const UNBOUNDED: f64 = 1e12;
 
 pub(super) fn minimize(arguments: &MinimizeArguments, global: &Global, output: &Output) -> Ended {
@@ -152,6 +152,10 @@ fn conclude(
     }
     output.event("done", &done)?;
     let (steps, loss) = (minimum.steps, shown(minimum.loss));
+    if is_unbounded(objective, minimum) {
+        let message = format!("the expression falls without a bound: it is {loss} after step {steps}");
+        return Err(Stop::Told(message));
+    }
     let how = match minimum.status {
         Status::Converged => "converged after",
         Status::MaxSteps => "stopped after",
@@ -164,12 +168,6 @@ fn conclude(
             };
             return Err(Stop::Told(format!("{what}; start elsewhere")));
         }
-        Status::Diverged if minimum.loss < -UNBOUNDED => {
-            let message = format!(
-                "the expression falls without a bound: it is {loss} after step {steps}; bound it below, as by squaring it"
-            );
-            return Err(Stop::Told(message));
-        }
         Status::Diverged => {
             let message =
                 format!("diverged after step {steps}: the loss is {loss}; try a lower learning rate");
@@ -179,6 +177,12 @@ fn conclude(
     let norm = shown(minimum.gradient_norm);
     output.result(&format!("{how} {steps} steps: loss {loss}, gradient norm {norm}"))?;
     unknowns(objective, &minimum.theta, precision).iter().try_for_each(|line| output.result(line))
+}
+
+/// Whether the way ended only where the numbers do.
+fn is_unbounded(objective: &Objective, minimum: &Minimum) -> bool {
+    let ended = matches!(minimum.status, Status::Diverged | Status::Stalled);
+    ended && minimum.loss < -UNBOUNDED * (1.0 + objective.evaluate(objective.start()).abs())
 }
 
 /// Each unknown as `name = value`.

@@ -344,7 +344,8 @@ impl Descent {
                 Some(known) => known,
                 None => self.trial(problem, alpha)?,
             };
-            Ok(last.line())
+            // A value whose gradient is beyond the numbers leads no further.
+            Ok(if last.is_finite() { last.line() } else { LineValue { value: f64::INFINITY, ..last.line() } })
         };
         let outcome: Outcome = match search {
             Search::Fixed => fixed(first, &mut phi)?,
