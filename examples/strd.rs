@@ -1,7 +1,7 @@
 //! Fits NIST's nonlinear least-squares problems from both of their starts and prints, as a Markdown page, how many digits of
 //! the certified answers come out: `cargo run --release --example strd > docs/strd.md`.
 
-use downhill::{FIT_METHODS, FitMethod, FitOptions, Gpu, GpuOptions, Result, Status, fit};
+use downhill::{FIT_METHODS, FitMethod, FitOptions, Gpu, GpuOptions, Precision, Result, Status, fit};
 
 #[path = "../tests/strd_problems/mod.rs"]
 mod strd_problems;
@@ -33,8 +33,8 @@ fn page(gpu: &Gpu, method: &'static FitMethod) -> Result<()> {
     println!("|---|---|---|---|---|---|---|");
     let (mut solved, mut all) = ([0, 0], 0);
     for problem in problems() {
-        let (double, errors) = row(gpu, method, &problem, true)?;
-        let (single, _) = row(gpu, method, &problem, false)?;
+        let (double, errors) = row(gpu, method, &problem, Precision::F64)?;
+        let (single, _) = row(gpu, method, &problem, Precision::F32)?;
         let cells: Vec<String> = double.iter().chain(&single).map(|(_, text)| text.clone()).collect();
         println!(
             "| {} | {} | {} | {} | {errors:.1} | {} | {} |",
@@ -57,13 +57,13 @@ fn row(
     gpu: &Gpu,
     method: &'static FitMethod,
     problem: &Problem,
-    double: bool,
+    precision: Precision,
 ) -> Result<(Vec<(f64, String)>, f64)> {
     let mut errors = 0.0f64;
     let mut cells = Vec::new();
     for start in [0, 1] {
         let (model, data) = problem.open(start);
-        let fitted = fit(gpu, &model, &data, &FitOptions { method, double, ..FitOptions::default() })?;
+        let fitted = fit(gpu, &model, &data, &FitOptions { method, precision, ..FitOptions::default() })?;
         let found = digits(&fitted.estimates, &problem.certified);
         errors = errors.max(digits(&fitted.standard_errors, &problem.errors));
         let text = format!("{found:.1} ({})", fitted.steps);

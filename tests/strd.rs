@@ -2,7 +2,7 @@
 
 mod strd_problems;
 
-use downhill::{FIT_METHODS, FitOptions, Gpu, GpuOptions, Status, fit};
+use downhill::{FIT_METHODS, FitOptions, Gpu, GpuOptions, Precision, Status, fit};
 use strd_problems::{digits, problems};
 
 fn gpu() -> Gpu {
@@ -35,15 +35,15 @@ fn the_certified_digits_come_out() {
     for problem in problems() {
         for start in [0, 1] {
             let (model, data) = problem.open(start);
-            for (which, double, wanted) in [(0, true, 6.0), (1, false, 3.0)] {
+            for (which, precision, wanted) in [(0, Precision::F64, 6.0), (1, Precision::F32, 3.0)] {
                 let fitted =
-                    fit(&gpu, &model, &data, &FitOptions { double, ..FitOptions::default() }).unwrap();
+                    fit(&gpu, &model, &data, &FitOptions { precision, ..FitOptions::default() }).unwrap();
                 let found = digits(&fitted.estimates, &problem.certified);
                 if found < wanted {
                     continue;
                 }
                 solved[which] += 1;
-                if double {
+                if precision == Precision::F64 {
                     let case = format!("{} from start {}", problem.name, start + 1);
                     assert_eq!(fitted.status, Status::Converged, "{case}");
                     assert!((fitted.rss / problem.rss - 1.0).abs() <= 1e-6 || problem.rss < 1e-20, "{case}");
@@ -71,7 +71,7 @@ fn every_method_solves_the_easy_problems() {
     {
         let (model, data) = problem.open(1);
         for method in FIT_METHODS {
-            let options = FitOptions { method, double: true, ..FitOptions::default() };
+            let options = FitOptions { method, precision: Precision::F64, ..FitOptions::default() };
             let fitted = fit(&gpu, &model, &data, &options).unwrap();
             let found = digits(&fitted.estimates, &problem.certified);
             assert!(found >= 6.0, "{} by {}: {found} {fitted:?}", problem.name, method.name);

@@ -12,7 +12,8 @@ use super::output::{Ended, Output, Stop, check_file};
 use crate::data::Table;
 use crate::plot::{FitPicture, fit_picture};
 use crate::{
-    Error, FitBound, FitData, FitMethod, FitModel, FitOptions, Fitted, Result, RobustLoss, Status, fit as run,
+    Error, FitBound, FitData, FitMethod, FitModel, FitOptions, Fitted, Precision, Result, RobustLoss, Status,
+    fit as run,
 };
 
 /// Below the flags in the help of `fit`.
@@ -53,8 +54,8 @@ pub(super) struct FitArguments {
     #[arg(long, value_name = "NAME", default_value = "lm")]
     pub method: String,
     /// Numbers that kernels compute with; not every adapter has f64
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "f64"])]
-    pub precision: String,
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = in_full)]
+    pub precision: Precision,
     /// The column of weights w; Σ w·r² is minimised [default: 1 for every row]
     #[arg(long, value_name = "COLUMN")]
     pub weights: Option<String>,
@@ -86,6 +87,11 @@ pub(super) struct FitArguments {
     pub out: Option<PathBuf>,
 }
 
+/// One of the precisions that fits are computed in.
+fn in_full(text: &str) -> Result<Precision, String> {
+    Precision::parse(text, &[Precision::F32, Precision::F64])
+}
+
 impl FitArguments {
     fn options(&self) -> Result<FitOptions> {
         Ok(FitOptions {
@@ -94,7 +100,7 @@ impl FitArguments {
             tolerance: self.tolerance,
             bounds: self.bounds.as_deref().map_or(Ok(Vec::new()), FitBound::parse_all)?,
             robust: self.robust.as_deref().map(str::parse::<RobustLoss>).transpose()?,
-            double: self.precision == "f64",
+            precision: self.precision,
         })
     }
 }
@@ -174,7 +180,7 @@ fn conclude(model: &FitModel, fitted: &Fitted, arguments: &FitArguments, output:
             "the data do not determine the unknowns along {direction}: they have no errors there, and other values fit as well"
         ));
     }
-    let digits = if arguments.precision == "f64" { 10 } else { 6 };
+    let digits = if arguments.precision == Precision::F64 { 10 } else { 6 };
     let shown = |number: f64| shown(number, digits);
     let steps = fitted.steps;
     let how = match fitted.status {
@@ -212,7 +218,7 @@ fn conclude(model: &FitModel, fitted: &Fitted, arguments: &FitArguments, output:
             Err(Stop::Told(format!("not converged after {steps} steps; raise --steps or start elsewhere")))
         }
         _ => {
-            let better = if arguments.precision == "f32" { " or try --precision f64" } else { "" };
+            let better = if arguments.precision == Precision::F32 { " or try --precision f64" } else { "" };
             Err(Stop::Told(format!(
                 "stalled after {steps} steps before it converged; start elsewhere{better}"
             )))

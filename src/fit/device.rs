@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::kernel::{Machine, Place, RECORD_FIELDS, Share, kernel_text, part_numbers, state_fields};
+use super::kernel::{Place, RECORD_FIELDS, Share, kernel_text, part_numbers, state_fields};
 use super::{FitData, FitModel, FitOptions};
 use crate::gpu::{BindingKind, Buffer, BufferUse, KernelSource, Kernels};
 use crate::minimize::{Program, Status};
 use crate::plan::replay::{Launch, part, record};
-use crate::{Error, Gpu, Result};
+use crate::{Error, Gpu, Precision, Result};
 
 /// Points from which on those of a single fit are cut into blocks.
 const MANY_POINTS: usize = 8192;
@@ -65,45 +65,17 @@ pub(super) struct Ended {
     pub readbacks: u32,
 }
 
-impl Machine {
-    /// Whether kernels on this device can compute in f64.
-    pub fn has_double(gpu: &Gpu) -> bool {
-        gpu.profile().f64
-    }
-
-    /// Bytes of a number.
-    fn width(&self) -> usize {
-        if self.double { 8 } else { 4 }
-    }
-
-    /// Numbers as the kernels take them; what is larger than they have becomes their largest.
-    fn bytes(&self, numbers: impl Iterator<Item = f64>) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for number in numbers {
-            match self.double {
-                true => bytes.extend(number.clamp(f64::MIN, f64::MAX).to_ne_bytes()),
-                false => bytes.extend((number as f32).clamp(f32::MIN, f32::MAX).to_ne_bytes()),
-            }
-        }
-        bytes
-    }
-
-    fn numbers(&self, bytes: &[u8]) -> Vec<f64> {
-        match self.double {
-            true => bytemuck::pod_collect_to_vec(bytes),
-            false => {
-                let numbers: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
-                numbers.into_iter().map(f64::from).collect()
-            }
-        }
-    }
+/// Numbers as kernels take them; what is larger than they have becomes their largest.
+fn bytes(precision: Precision, numbers: impl Iterator<Item = f64>) -> Vec<u8> {
+    let most = if precision == Precision::F64 { f64::MAX } else { f64::from(f32::MAX) };
+    precision.encode(&numbers.map(|number| number.clamp(-most, most)).collect::<Vec<_>>())
 }
 
 /// The kernels of a problem, compiled for a device.
 struct Fitter<'a> {
     gpu: &'a Gpu,
     problem: &'a Problem<'a>,
-    machine: Machine,
+    precision: Precision,
     kernels: Vec<crate::gpu::Kernel>,
     /// Points of a block and blocks; none where an invocation does a whole fit.
     blocks: Option<(usize, usize)>,
@@ -157,8 +129,8 @@ impl Problem<'_> {
 impl<'a> Fitter<'a> {
     fn new(gpu: &'a Gpu, problem: &'a Problem<'a>) -> Result<Self> {
         let (model, data, options) = (problem.model, problem.data, problem.options);
-        let machine = Machine { double: options.double };
-        let program = model.program(machine.double)?;
+        let precision = options.precision;
+        let program = model.program(precision)?;
         log::info!("{} operations a point", program.operations);
         let (own, shared): (Vec<&str>, Vec<&str>) =
             model.columns().iter().map(String::as_str).partition(|name| data.is_own(name));
@@ -172,11 +144,11 @@ impl<'a> Fitter<'a> {
             (block, data.points().div_ceil(block))
         });
         let shares: &[Share] = if blocks.is_some() { &[Share::Block, Share::Join] } else { &[Share::Whole] };
-        let kernels = compile(gpu, &program, &places, options, &machine, shares)?;
+        let kernels = compile(gpu, &program, &places, options, precision, shares)?;
         Ok(Fitter {
             gpu,
             problem,
-            machine,
+            precision,
             kernels,
             blocks,
             columns: shared.into_iter().chain(own).collect(),
@@ -189,7 +161,7 @@ impl<'a> Fitter<'a> {
     /// Fits that one binding holds the columns and the state of.
     fn batch(&self) -> Result<usize> {
         let data = self.problem.data;
-        let width = self.machine.width();
+        let width = self.precision.float_bytes() as usize;
         let most = self.gpu.profile().max_binding_size.min(u64::from(u32::MAX)) as usize / width;
         let own = self.columns.iter().filter(|name| data.is_own(name)).count();
         let shared = (self.columns.len() - own) * data.points();
@@ -251,7 +223,7 @@ impl<'a> Fitter<'a> {
 
     fn memory(&self, first: usize, count: usize) -> Result<Memory> {
         let Problem { data, limits, options, .. } = self.problem;
-        let machine = &self.machine;
+        let precision = self.precision;
         let made = |bytes: &[u8]| {
             let buffer = self.gpu.buffer("fit", bytes.len() as u64, BufferUse::Storage)?;
             self.gpu.write_buffer(buffer.raw(), 0, bytes).map(|()| buffer)
@@ -265,27 +237,35 @@ impl<'a> Fitter<'a> {
             let values = |fit: usize| data.values(name, fit).unwrap_or_default();
             if data.is_own(name) {
                 let point = |point: usize| (first..first + count).map(move |fit| values(fit)[point]);
-                columns.extend(machine.bytes((0..data.points()).flat_map(point)));
+                columns.extend(bytes(precision, (0..data.points()).flat_map(point)));
             } else {
-                columns.extend(machine.bytes(values(0).iter().copied()));
+                columns.extend(bytes(precision, values(0).iter().copied()));
             }
         }
         let fields = state_fields(self.unknowns);
-        let state = self.gpu.buffer("fit", (fields * count * machine.width()) as u64, BufferUse::Storage)?;
+        let state = self.gpu.buffer(
+            "fit",
+            (fields * count * precision.float_bytes() as usize) as u64,
+            BufferUse::Storage,
+        )?;
         // The first residuals are computed at the field TRIAL, which is the second of so many numbers.
         let trial = (0..self.unknowns)
             .flat_map(|j| (first..first + count).map(move |fit| self.problem.start(fit)[j]));
-        let at = self.unknowns * count * machine.width();
-        self.gpu.write_buffer(state.raw(), at as u64, &machine.bytes(trial))?;
+        let at = self.unknowns * count * precision.float_bytes() as usize;
+        self.gpu.write_buffer(state.raw(), at as u64, &bytes(precision, trial))?;
         let parts = self.blocks.map_or(1, |(_, blocks)| blocks * part_numbers(self.unknowns));
         Ok(Memory {
             control: self.gpu.buffer("fit", size_of::<Control>() as u64, BufferUse::Uniform)?,
-            settings: made(&machine.bytes(settings))?,
+            settings: made(&bytes(precision, settings))?,
             columns: made(&columns)?,
             state,
             record: self.gpu.buffer("fit", (4 * RECORD_FIELDS * count) as u64, BufferUse::Storage)?,
             unfinished: self.gpu.buffer("fit", 4, BufferUse::Storage)?,
-            parts: self.gpu.buffer("fit", (parts * machine.width()) as u64, BufferUse::Storage)?,
+            parts: self.gpu.buffer(
+                "fit",
+                (parts * precision.float_bytes() as usize) as u64,
+                BufferUse::Storage,
+            )?,
         })
     }
 
@@ -307,7 +287,8 @@ impl<'a> Fitter<'a> {
     /// Appends what came of a batch.
     fn read(&mut self, memory: &Memory, first: usize, count: usize, ended: &mut Ended) -> Result<()> {
         let unknowns = self.unknowns;
-        let state = self.machine.numbers(&self.gpu.read_buffer(memory.state.raw(), 0..memory.state.bytes())?);
+        let state =
+            self.precision.decode(&self.gpu.read_buffer(memory.state.raw(), 0..memory.state.bytes())?);
         let record: Vec<u32> = bytemuck::pod_collect_to_vec(
             &self.gpu.read_buffer(memory.record.raw(), 0..memory.record.bytes())?,
         );
@@ -345,7 +326,7 @@ fn compile(
     program: &Program,
     places: &[Place],
     options: &FitOptions,
-    machine: &Machine,
+    precision: Precision,
     shares: &[Share],
 ) -> Result<Vec<crate::gpu::Kernel>> {
     let bindings = [
@@ -360,8 +341,8 @@ fn compile(
     let texts: Vec<String> = shares
         .iter()
         .map(|&share| {
-            let text = kernel_text(program, places, options, machine, share);
-            if machine.double { crate::gpu::in_double(&text) } else { text }
+            let text = kernel_text(program, places, options, precision, share);
+            precision.kernel_text(text)
         })
         .collect();
     let sources: Vec<KernelSource> =

@@ -8,6 +8,7 @@
 use std::fmt::Write;
 
 use super::FitOptions;
+use crate::Precision;
 use crate::minimize::Program;
 
 /// What a fit takes of `state`, in numbers: its twin is the list of fields in `shaders/fit/frame.wgsl`.
@@ -23,22 +24,11 @@ pub(super) fn part_numbers(unknowns: usize) -> usize {
     unknowns * (unknowns + 1) + 2
 }
 
-/// Which numbers a kernel computes with.
-pub(super) struct Machine {
-    pub double: bool,
-}
-
-impl Machine {
-    pub fn epsilon(&self) -> f64 {
-        if self.double { f64::EPSILON } else { f64::from(f32::EPSILON) }
-    }
-
-    /// By the exponent's bits, for compilers may assume that comparisons see no NaN.
-    fn is_finite(&self) -> &'static str {
-        match self.double {
-            false => "    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;",
-            true => "    return (bitcast<u64>(x) & 0x7ff0000000000000lu) != 0x7ff0000000000000lu;",
-        }
+/// What tells a number from none, by the exponent's bits, for compilers may assume that comparisons see no NaN.
+fn is_finite(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F64 => "    return (bitcast<u64>(x) & 0x7ff0000000000000lu) != 0x7ff0000000000000lu;",
+        Precision::F32 | Precision::F16 => "    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;",
     }
 }
 
@@ -67,16 +57,16 @@ pub(super) fn kernel_text(
     program: &Program,
     columns: &[Place],
     options: &FitOptions,
-    machine: &Machine,
+    precision: Precision,
     share: Share,
 ) -> String {
     let unknowns = program.gradient.len() - 1;
     let method = options.method;
     let rho = options.robust.map_or(String::new(), |loss| loss.wgsl());
     let common = [
-        constants(unknowns, method.scaled, machine),
+        constants(unknowns, method.scaled, precision),
         include_str!("../../shaders/fit/frame.wgsl").to_owned(),
-        format!("fn is_finite(x: T) -> bool {{\n{}\n}}\n", machine.is_finite()),
+        format!("fn is_finite(x: T) -> bool {{\n{}\n}}\n", is_finite(precision)),
         scale_of(method.scaled).to_owned(),
         registers(unknowns),
         fold(unknowns),
@@ -94,8 +84,8 @@ pub(super) fn kernel_text(
     common.join("\n") + &entry
 }
 
-fn constants(unknowns: usize, scaled: bool, machine: &Machine) -> String {
-    let epsilon = machine.epsilon();
+fn constants(unknowns: usize, scaled: bool, precision: Precision) -> String {
+    let epsilon = precision.epsilon();
     // Beyond the largest damping a step is below rounding. The rank is judged by what rotations leave of a column that
     // others make up. Squares below the least have no finite inverse, and are none.
     format!(
@@ -109,7 +99,7 @@ const LEAST: T = {};
 ",
         (epsilon * epsilon).recip(),
         (16.0 * epsilon).powi(2),
-        if machine.double { "1e-300" } else { "1e-36" }
+        if precision == Precision::F64 { "1e-300" } else { "1e-36" }
     )
 }
 

@@ -23,9 +23,8 @@ pub use model::FitModel;
 pub use statistics::OpenDirection;
 
 use crate::minimize::Status;
-use crate::{Error, Gpu, Result};
+use crate::{Error, Gpu, Precision, Result};
 use device::{Ended, Problem};
-use kernel::Machine;
 
 /// How an equation is fitted.
 #[derive(Clone, Debug)]
@@ -41,8 +40,8 @@ pub struct FitOptions {
     pub bounds: Vec<FitBound>,
     /// A loss that heeds outliers less than squares do.
     pub robust: Option<RobustLoss>,
-    /// Whether kernels compute in f64, which not every adapter does.
-    pub double: bool,
+    /// What kernels compute in: [`Precision::F32`], or [`Precision::F64`], which not every adapter has.
+    pub precision: Precision,
 }
 
 impl Default for FitOptions {
@@ -54,7 +53,7 @@ impl Default for FitOptions {
             tolerance: None,
             bounds: Vec::new(),
             robust: None,
-            double: false,
+            precision: Precision::F32,
         }
     }
 }
@@ -62,7 +61,7 @@ impl Default for FitOptions {
 impl FitOptions {
     /// The relative offset that ends a fit.
     fn tolerance(&self) -> f64 {
-        self.tolerance.unwrap_or(if self.double { 1e-9 } else { 1e-5 })
+        self.tolerance.unwrap_or(if self.precision == Precision::F64 { 1e-9 } else { 1e-5 })
     }
 
     fn check(&self) -> Result<()> {
@@ -243,13 +242,9 @@ fn run(gpu: &Gpu, model: &FitModel, data: &FitData, starts: &[f64], options: &Fi
     }
     check_data(model, data)?;
     let limits = bounds::limits(model, &options.bounds, starts)?;
-    if options.double && !Machine::has_double(gpu) {
-        let name = &gpu.adapter_info().name;
-        let message = format!(
-            "f64 is not among what kernels of {name} compute with; --precision f32 is, or another adapter may do it \
-             (`downhill devices` tells)"
-        );
-        return Err(Error::setting("precision", message));
+    options.precision.check(gpu.profile())?;
+    if options.precision == Precision::F16 {
+        return Err(Error::setting("precision", "a fit is computed in f32 or f64, not in f16"));
     }
     Problem { model, data, starts, limits: &limits, options }.run(gpu)
 }

@@ -170,7 +170,7 @@ impl FitModel {
     ///
     /// # Errors
     /// [`Error::Setting`] for an equation of too many operations, or with one that is not written out.
-    pub(super) fn program(&self, double: bool) -> Result<Program> {
+    pub(super) fn program(&self, precision: Precision) -> Result<Program> {
         let outputs: Vec<Var> = [self.residual]
             .into_iter()
             .chain(self.jacobian.iter().copied())
@@ -183,7 +183,6 @@ impl FitModel {
             let place = self.columns.iter().position(|column| column_input(column) == name)?;
             Some(vec![Number::Unknown(self.unknowns.len() + place)])
         };
-        let precision = if double { Precision::F64 } else { Precision::F32 };
         let written = Written { graph: &self.graph, outputs: &outputs, input: &input, precision };
         write_graph(&written).ok_or_else(|| Error::setting("equation", "is too long for one kernel"))
     }

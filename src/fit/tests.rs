@@ -3,12 +3,12 @@
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::device::STATUSES;
-use super::kernel::{Machine, Place, Share, kernel_text};
+use super::kernel::{Place, Share, kernel_text};
 use super::{
     FIT_METHODS, FitBound, FitData, FitMethod, FitModel, FitOptions, Fitted, RobustLoss, fit, fit_many,
 };
-use crate::Status;
 use crate::plan::tests::gpu;
+use crate::{Precision, Status};
 
 /// Pseudo-random numbers on [-1, 1), by Knuth's multiplier.
 struct Random(u64);
@@ -379,9 +379,11 @@ fn the_kernels_of_every_method_are_valid_for_all_backends() {
                     continue;
                 }
                 let options = FitOptions { method, robust: *robust, ..FitOptions::default() };
-                let machine = Machine { double: false };
-                let program = model.program(false).unwrap();
-                check_on_all_backends(&kernel_text(&program, &places, &options, &machine, share), method);
+                let program = model.program(Precision::F32).unwrap();
+                check_on_all_backends(
+                    &kernel_text(&program, &places, &options, Precision::F32, share),
+                    method,
+                );
             }
         }
     }

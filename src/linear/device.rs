@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 use super::number::Number;
 use crate::gpu::{BindingKind, Buffer, BufferUse, Gpu, KernelSource, Kernels};
-use crate::plan::fold_groups;
 use crate::plan::replay::{Launch, binding_kinds, part, record};
+use crate::plan::{Precision, fold_groups};
 use crate::{Error, Result};
 
 /// Invocations of a workgroup of kernels that take elements or rows one by one.
@@ -33,12 +33,10 @@ pub(super) struct Device<'a> {
 
 impl<'a> Device<'a> {
     /// # Errors
-    /// [`Error::Adapter`] where the adapter has no numbers of 64 bits and they are asked for.
+    /// [`crate::Error::Setting`] where the adapter has no numbers of 64 bits and they are asked for.
     pub fn new(gpu: &'a Gpu, number: Number) -> Result<Self> {
-        if number == Number::Double && !gpu.profile().f64 {
-            let name = &gpu.adapter_info().name;
-            let message = format!("{name} has no f64; `--precision f32` computes on it");
-            return Err(Error::Adapter(message));
+        if number == Number::Double {
+            Precision::F64.check(gpu.profile())?;
         }
         Ok(Device { gpu, number, kernels: Kernels::new(gpu), readbacks: Cell::new(0) })
     }

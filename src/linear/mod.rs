@@ -50,7 +50,7 @@ use report::Outcome;
 ///
 /// # Errors
 /// [`Error::Setting`] for options out of range and for matrices that the method does not take,
-/// [`Error::Adapter`] where f64 is asked for and the adapter has none,
+/// [`Error::Setting`] where f64 is asked for and the adapter has none,
 /// [`Error::DoesNotFit`] where it binds too little at once,
 /// [`Error::Device`] where the device fails.
 pub fn solve(gpu: &Gpu, system: &System, options: &SolveOptions) -> Result<Solution> {

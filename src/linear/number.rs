@@ -2,6 +2,7 @@
 
 use super::device::Shader;
 use crate::gpu::in_double;
+use crate::plan::Precision;
 
 /// The numbers of a method on a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,8 +37,8 @@ impl Number {
     /// Numbers as they lie in memory.
     pub fn encode(self, values: &[f64]) -> Vec<u8> {
         match self {
-            Number::Single => values.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect(),
-            Number::Double => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Number::Single => Precision::F32.encode(values),
+            Number::Double => Precision::F64.encode(values),
             Number::Pair => {
                 let words = |value: f64| {
                     let high = value as f32;
@@ -51,12 +52,11 @@ impl Number {
 
     /// The numbers of bytes.
     pub fn decode(self, bytes: &[u8]) -> Vec<f64> {
-        let singles = || bytemuck::pod_collect_to_vec::<u8, f32>(bytes);
         match self {
-            Number::Single => singles().into_iter().map(f64::from).collect(),
-            Number::Double => bytemuck::pod_collect_to_vec(bytes),
+            Number::Single => Precision::F32.decode(bytes),
+            Number::Double => Precision::F64.decode(bytes),
             Number::Pair => {
-                singles().chunks_exact(2).map(|words| f64::from(words[0]) + f64::from(words[1])).collect()
+                Precision::F32.decode(bytes).chunks_exact(2).map(|words| words[0] + words[1]).collect()
             }
         }
     }

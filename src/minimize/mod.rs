@@ -23,6 +23,7 @@ pub use by_method::{MethodOptions, Solved, minimize_by};
 pub use objective::Objective;
 pub(crate) use scalars::{Number, Program, Written, write_graph};
 
+use crate::linear::norm;
 use crate::optim::{Average, Modifiers, Optimizer, Passes, Schedule};
 use crate::{Error, Gpu, Result};
 use planned::Planned;
@@ -287,9 +288,4 @@ fn concluded(
         seconds: began.elapsed().as_secs_f64(),
         theta: last.theta,
     }
-}
-
-/// The Euclidean norm, of numbers as large as f64 has them.
-fn norm(vector: &[f64]) -> f64 {
-    vector.iter().fold(0.0, |length: f64, x| length.hypot(*x))
 }

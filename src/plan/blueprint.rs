@@ -56,16 +56,7 @@ impl Blueprint {
         gradients: Gradients,
         precision: Precision,
     ) -> Result<Self> {
-        if precision == Precision::F16 && !profile.f16 {
-            let message =
-                "this adapter has no f16 in shaders (`downhill devices` lists what it has); use f32";
-            return Err(Error::setting("precision", message));
-        }
-        if precision == Precision::F64 && !profile.f64 {
-            let message = "this adapter has no f64 with 64-bit integers in shaders (`downhill devices` lists what it has); \
-                           use f32";
-            return Err(Error::setting("precision", message));
-        }
+        precision.check(profile)?;
         let shard = profile.max_binding_size.min(profile.max_buffer_size);
         // A layout counts floats of 4 bytes.
         let theta = ThetaLayout::new(program.graph.parameters(), 4 * shard / precision.float_bytes())?;

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Error;
 use crate::error::did_you_mean;
+use crate::gpu::{Profile, in_double};
 use crate::graph::Element;
 
 /// How numbers lie in memory where kernels read them, and what they are computed in.
@@ -33,6 +35,21 @@ impl Precision {
         found.ok_or_else(|| did_you_mean(text, &known.map(|(word, _)| *word).collect::<Vec<_>>()))
     }
 
+    /// Whether an adapter of `profile` has it.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where it has not.
+    pub(crate) fn check(self, profile: &Profile) -> Result<(), Error> {
+        let missing = match self {
+            Precision::F16 if !profile.f16 => "f16 in shaders",
+            Precision::F64 if !profile.f64 => "f64 with 64-bit integers in shaders",
+            Precision::F32 | Precision::F16 | Precision::F64 => return Ok(()),
+        };
+        let message =
+            format!("this adapter has no {missing} (`downhill devices` lists what it has); use f32");
+        Err(Error::setting("precision", message))
+    }
+
     /// Bytes of a float of θ, the gradient, inputs and results.
     pub(crate) fn float_bytes(self) -> u64 {
         if self == Precision::F64 { 8 } else { 4 }
@@ -44,6 +61,36 @@ impl Precision {
             Element::F32 => self.float_bytes() * count as u64,
             Element::U32 | Element::U8 => element.bytes(count),
         }
+    }
+
+    /// The distance from 1 to the next float.
+    pub(crate) fn epsilon(self) -> f64 {
+        if self == Precision::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) }
+    }
+
+    /// Floats as they lie in memory, in 32 bits or 64.
+    pub(crate) fn encode(self, values: &[f64]) -> Vec<u8> {
+        match self {
+            Precision::F64 => values.iter().flat_map(|value| value.to_ne_bytes()).collect(),
+            Precision::F32 | Precision::F16 => {
+                values.iter().flat_map(|&value| (value as f32).to_ne_bytes()).collect()
+            }
+        }
+    }
+
+    /// The floats that lie in memory as `bytes`.
+    pub(crate) fn decode(self, bytes: &[u8]) -> Vec<f64> {
+        match self {
+            Precision::F64 => bytemuck::pod_collect_to_vec(bytes),
+            Precision::F32 | Precision::F16 => {
+                bytemuck::pod_collect_to_vec::<u8, f32>(bytes).into_iter().map(f64::from).collect()
+            }
+        }
+    }
+
+    /// A kernel that was written for f32, for these floats.
+    pub(crate) fn kernel_text(self, wgsl: String) -> String {
+        if self == Precision::F64 { in_double(&wgsl) } else { wgsl }
     }
 
     /// A number as WGSL; infinities do not exist there and become the largest float.

@@ -46,7 +46,7 @@ pub(crate) struct Vector(pub Vec<Buffer>);
 pub(crate) struct Space {
     pub gpu: Gpu,
     kernels: Kernels,
-    double: bool,
+    precision: Precision,
     /// Elements of each shard, padding included.
     shards: Vec<usize>,
     scalars: Buffer,
@@ -71,15 +71,17 @@ impl Space {
     ///
     /// Errors: as [`Gpu::buffer`] and [`Kernels::compile`].
     pub fn new(gpu: &Gpu, shards: &[usize], precision: Precision) -> Result<Self> {
-        let double = precision == Precision::F64;
         use BindingKind::{ReadStorage, ReadWriteStorage};
         let kernels = Kernels::new(gpu);
         let compile = |label: &str, wgsl: String, bindings: &[BindingKind]| {
-            let wgsl = in_precision(double, wgsl);
+            let wgsl = precision.kernel_text(wgsl);
             kernels.compile(&KernelSource { label, wgsl: &wgsl, bindings })
         };
         // Pairs of f32 are enough; f64 has digits of its own.
-        let (arithmetic, in_slot) = if double { (SINGLE, "vec2(x, 0.0)") } else { (PAIR, "x") };
+        let (arithmetic, in_slot) = match precision {
+            Precision::F64 => (SINGLE, "vec2(x, 0.0)"),
+            Precision::F32 | Precision::F16 => (PAIR, "x"),
+        };
         let arithmetic = format!("{arithmetic}\nfn in_slot(x: Real) -> vec2<f32> {{ return {in_slot}; }}\n");
         let parts = |absolute: bool| format!("const ABSOLUTE = {absolute};\n{arithmetic}{DOT_PARTS}");
         let of_parts = [ReadStorage, ReadStorage, ReadWriteStorage];
@@ -101,7 +103,7 @@ impl Space {
             parts: gpu.buffer("scalars", parts_bytes(shards), BufferUse::Storage)?,
             gpu: gpu.clone(),
             kernels,
-            double,
+            precision,
             shards: shards.to_vec(),
             recording: Recording::default(),
             readbacks: 0,
@@ -117,12 +119,12 @@ impl Space {
 
     /// Bytes of an element.
     pub fn element_bytes(&self) -> u64 {
-        element_bytes(self.double)
+        self.precision.float_bytes()
     }
 
     /// The largest relative error of one rounding.
     pub fn roundoff(&self) -> f64 {
-        if self.double { f64::EPSILON / 2.0 } else { f64::from(f32::EPSILON) / 2.0 }
+        self.precision.epsilon() / 2.0
     }
 
     /// The kernels of this device.
@@ -148,7 +150,7 @@ impl Space {
         self.submit();
         for &(slot, value) in slots {
             // What the precision leaves of the value, and the rest.
-            let head = if self.double { value } else { f64::from(value as f32) };
+            let head = if self.precision == Precision::F64 { value } else { f64::from(value as f32) };
             let bytes = self.bytes(&[head, value - head]);
             self.gpu.queue().write_buffer(self.scalars.raw(), slot.0 as u64 * SLOT_BYTES, &bytes);
         }
@@ -249,7 +251,7 @@ impl Space {
             "@group(0) @binding(0) var<storage, read_write> scalars: array<vec2<f32>>;\n\n\
              @compute @workgroup_size(1)\nfn main() {{\n{statements}}}\n"
         );
-        let wgsl = in_precision(self.double, wgsl);
+        let wgsl = self.precision.kernel_text(wgsl);
         let source = KernelSource { label, wgsl: &wgsl, bindings: &[BindingKind::ReadWriteStorage] };
         let kernel = self.kernels.compile(&source)?;
         let ranges = [part(&self.scalars, 0, self.scalars.bytes())];
@@ -353,18 +355,12 @@ impl Space {
 
     /// Numbers as the device has them.
     pub fn bytes(&self, numbers: &[f64]) -> Vec<u8> {
-        match self.double {
-            true => bytemuck::cast_slice(numbers).to_vec(),
-            false => numbers.iter().flat_map(|&number| (number as f32).to_le_bytes()).collect(),
-        }
+        self.precision.encode(numbers)
     }
 
     /// Numbers of the device as the host has them.
     pub fn numbers(&self, bytes: &[u8]) -> Vec<f64> {
-        match self.double {
-            true => bytemuck::pod_collect_to_vec(bytes),
-            false => bytemuck::pod_collect_to_vec::<u8, f32>(bytes).into_iter().map(f64::from).collect(),
-        }
+        self.precision.decode(bytes)
     }
 }
 
@@ -377,14 +373,6 @@ fn parts_bytes(shards: &[usize]) -> u64 {
 /// Workgroups that sum a shard.
 fn groups(elements: usize) -> usize {
     elements.div_ceil(WORKGROUP * ALONE).clamp(1, MOST_GROUPS)
-}
-
-fn element_bytes(double: bool) -> u64 {
-    if double { 8 } else { 4 }
-}
-
-fn in_precision(double: bool, wgsl: String) -> String {
-    if double { crate::gpu::in_double(&wgsl) } else { wgsl }
 }
 
 #[cfg(test)]

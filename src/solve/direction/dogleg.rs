@@ -4,6 +4,7 @@
 use super::damped::foretold;
 use super::{Direction, Here, TrustModel};
 use crate::Result;
+use crate::linear::norm;
 use crate::solve::dense::{Symmetric, dot, matrix};
 use crate::solve::problem::Curvature;
 
@@ -97,10 +98,6 @@ fn bend(cauchy: &[f64], newton: &[f64], radius: f64) -> Vec<f64> {
     let (a, b, c) = (dot(&leg, &leg), dot(cauchy, &leg), radius * radius - short * short);
     let t = c / (b + (b * b + a * c).sqrt());
     cauchy.iter().zip(&leg).map(|(c, leg)| c + t * leg).collect()
-}
-
-fn norm(vector: &[f64]) -> f64 {
-    dot(vector, vector).sqrt()
 }
 
 #[cfg(test)]
