@@ -256,5 +256,5 @@ fn what_a_method_cannot_do_is_told_in_a_line() {
     let many = ["minimize", "sum(x^2)", "--start", "x=ones(3000)", "--method", "bfgs"];
     let ended = run(here(), &many);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.error("size").contains("2048 unknowns are the most; use lbfgs"), "{}", ended.stderr);
+    assert!(ended.error("size").contains("takes 2048 unknowns at most"), "{}", ended.stderr);
 }

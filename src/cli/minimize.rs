@@ -179,10 +179,14 @@ fn conclude(
     unknowns(objective, &minimum.theta, precision).iter().try_for_each(|line| output.result(line))
 }
 
-/// Whether the way ended only where the numbers do.
+/// Whether the way ended deep below its start, and not at a minimum.
 fn is_unbounded(objective: &Objective, minimum: &Minimum) -> bool {
-    let ended = matches!(minimum.status, Status::Diverged | Status::Stalled);
-    ended && minimum.loss < -UNBOUNDED * (1.0 + objective.evaluate(objective.start()).abs())
+    let start = objective.evaluate(objective.start());
+    match minimum.status {
+        Status::Diverged => minimum.loss.is_finite() && minimum.loss < start - 1.0 && minimum.loss < 0.0,
+        Status::Stalled => minimum.loss < -UNBOUNDED * (1.0 + start.abs()),
+        Status::Converged | Status::MaxSteps => false,
+    }
 }
 
 /// Each unknown as `name = value`.

@@ -7,8 +7,9 @@ use super::output::{Ended, Output, complain};
 use super::progress::metric;
 use super::race::{CLASSICAL, cell, described, done, draw, racers, table_with_targets};
 use crate::plot::{Curve, Panel, curves};
-use crate::race::{Lap, Racer, TrainingRace, race_training};
-use crate::run::{OptimizerSettings, RunConfig};
+use crate::race::{Gait, Lap, Racer, TrainingRace, options_of, race_training};
+use crate::run::{OptimizerSettings, RunConfig, given};
+use crate::train::MemoryModel;
 use crate::{Error, Result};
 
 pub(super) fn race(arguments: &RaceArguments, global: &Global, output: &Output) -> Ended {
@@ -27,6 +28,26 @@ pub(super) fn race(arguments: &RaceArguments, global: &Global, output: &Output) 
     let mut config = RunConfig::resolve(&settings)?;
     let split = config.load_data()?;
     let gpu = global.open(config.gpu_options())?;
+    // What one of them cannot do is said before any of them has run.
+    for racer in &racers {
+        MemoryModel::new(&split, &options_of(racer, &config.options)?, gpu.profile())?;
+    }
+    let of_rules = [
+        "schedule",
+        "clip_norm",
+        "clip_value",
+        "skip_not_finite",
+        "ema",
+        "swa",
+        "lookahead",
+        "group",
+        "batch",
+    ];
+    let ignored = given(&arguments.settings).into_iter().filter(|name| of_rules.contains(&name.as_str()));
+    let ignored: Vec<String> = ignored.map(|name| format!("--{}", name.replace('_', "-"))).collect();
+    if racers.iter().any(|racer| matches!(racer.gait, Gait::Method(_))) && !ignored.is_empty() {
+        output.warn(&format!("{} is for update rules; methods train without", ignored.join(", ")));
+    }
     let mut races = Vec::new();
     for racer in &racers {
         let tell = |lap: &Lap| {

@@ -21,8 +21,17 @@ use crate::train::{BatchSize, Event, Length, MethodReport, TrainOptions, Trainer
 use crate::{Error, Result, Status};
 
 /// Settings that a resumed run may be given: they do not change what it computes, but by rounding.
-const RESUMABLE: [&str; 8] =
-    ["epochs", "steps", "log_every", "adapter", "memory_limit", "micro_batch", "recompute", "resident"];
+const RESUMABLE: [&str; 9] = [
+    "epochs",
+    "steps",
+    "tolerance",
+    "log_every",
+    "adapter",
+    "memory_limit",
+    "micro_batch",
+    "recompute",
+    "resident",
+];
 
 /// A run that was checked as far as it can be without a device.
 struct Prepared {
@@ -171,10 +180,10 @@ fn finish(run: &Run, began: Instant, output: &Output) -> Ended {
             "epoch {}, step {}, {seconds:.1} s: train loss {:.4}{test}{metric}{bound}{skipped}",
             epoch.epoch, epoch.step, epoch.train_loss
         ))?;
-        if let Some(report) = run.trainer().method_report() {
-            output.result(&ended(&report))?;
-        }
         output.result(&format!("curves: {}", folder.curves_path().display()))?;
+    }
+    if let Some(report) = run.trainer().method_report() {
+        output.result(&ended(&report))?;
     }
     output.result(&format!("model:  {}", folder.model_path().display()))
 }
@@ -188,8 +197,8 @@ fn ended(report: &MethodReport) -> String {
         Some(Status::MaxSteps) | None => "made all its steps",
     };
     let MethodReport { evaluations, products, gradient_norm, .. } = report;
-    let products = if *products > 0 { format!(", {products} curvature products") } else { String::new() };
-    format!("{how}: {evaluations} evaluations on all rows{products}, gradient norm {gradient_norm:.1e}")
+    let products = if *products > 0 { format!(", curvature products: {products}") } else { String::new() };
+    format!("{how}; evaluations on all rows: {evaluations}{products}, gradient norm {gradient_norm:.1e}")
 }
 
 fn prepare(arguments: &TrainArguments, global: &Global) -> Result<Prepared> {

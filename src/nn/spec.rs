@@ -42,7 +42,7 @@ enum Form {
 impl ModelSpec {
     /// Whether training it drops activations by chance.
     pub(crate) fn drops(&self) -> bool {
-        matches!(&self.form, Form::Layers(layers) if layers.iter().any(|layer| matches!(layer, Layer::Dropout(_))))
+        matches!(&self.form, Form::Layers(layers) if layers.iter().any(|layer| matches!(layer, Layer::Dropout(rate) if *rate > 0.0)))
     }
 
     /// A model of these layers in their order.

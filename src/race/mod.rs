@@ -3,6 +3,8 @@
 
 mod training;
 
+#[cfg(feature = "cli")]
+pub(crate) use training::options_of;
 pub use training::{Lap, TrainingRace, race_training};
 
 use crate::{Method, Optimizer};

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::{Gait, Racer};
 use crate::data::Split;
 use crate::optim::{Modifiers, Optimizer, Schedule};
+use crate::solve::Tolerances;
 use crate::train::{BatchSize, EpochRecord, Evaluation, Event, TrainOptions, Trainer};
 use crate::{Error, Gpu, Result};
 
@@ -67,19 +68,7 @@ pub fn race_training(
     racer: &Racer,
     mut on_lap: impl FnMut(&Lap),
 ) -> Result<TrainingRace> {
-    let options = TrainOptions { log_every: 0, ..options.clone() };
-    let options = match &racer.gait {
-        Gait::Rule(optimizer) => TrainOptions { optimizer: optimizer.clone(), ..options },
-        Gait::Method(method) => TrainOptions {
-            optimizer: Optimizer::new("sgd")?,
-            method: Some(method.clone()),
-            // What rules are given besides is nothing to a method.
-            schedule: Schedule::default(),
-            modifiers: Modifiers::default(),
-            batch: BatchSize::Auto,
-            ..options
-        },
-    };
+    let options = options_of(racer, options)?;
     let modifiers = options.modifiers.clone();
     let mut trainer = Trainer::new(gpu, data.clone(), options)?;
     modifiers.check_length(trainer.total_steps())?;
@@ -99,6 +88,31 @@ pub fn race_training(
         Err(Error::Diverged(message)) => Ok(TrainingRace { diverged: Some(message), ..race }),
         Err(error) => Err(error),
     }
+}
+
+/// What a racer trains with where all train with `options`.
+///
+/// # Errors
+/// None that a caller can cause.
+pub(crate) fn options_of(racer: &Racer, options: &TrainOptions) -> Result<TrainOptions> {
+    let options = TrainOptions { log_every: 0, ..options.clone() };
+    Ok(match &racer.gait {
+        Gait::Rule(optimizer) => TrainOptions {
+            optimizer: optimizer.clone(),
+            // When a method is done is nothing to a rule.
+            tolerances: Tolerances::default(),
+            ..options
+        },
+        Gait::Method(method) => TrainOptions {
+            optimizer: Optimizer::new("sgd")?,
+            method: Some(method.clone()),
+            // What rules are given besides is nothing to a method.
+            schedule: Schedule::default(),
+            modifiers: Modifiers::default(),
+            batch: BatchSize::Auto,
+            ..options
+        },
+    })
 }
 
 /// Makes a step and takes it back: drivers compile kernels at their first use, which is nothing that a rule can help.

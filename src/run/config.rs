@@ -278,7 +278,11 @@ impl Stepping {
     pub fn of(table: Option<&Table>) -> Result<Self> {
         let mut of_method = table.cloned().unwrap_or_default();
         let decay = of_method.remove(DECAY);
-        if let Some(method) = method(Some(&of_method))? {
+        let named = |error| match error {
+            Error::Setting { name, message } if name == "method" => Error::setting("optimizer", message),
+            other => other,
+        };
+        if let Some(method) = method(Some(&of_method)).map_err(named)? {
             let optimizer = decay.map_or(Optimizer::new(PENALTIES), |decay| {
                 Optimizer::new(PENALTIES)?.with(DECAY, hyper_value(DECAY, &decay)?)
             });

@@ -89,7 +89,7 @@ pub(crate) struct Settings {
     /// Passes over the training rows [default: 10]
     #[arg(long, value_name = "N", conflicts_with = "steps", allow_negative_numbers = true)]
     pub epochs: Option<u64>,
-    /// Updates, in the place of --epochs; of a method such as lbfgs 100 unless said
+    /// Updates, in the place of --epochs; a method such as lbfgs makes 100 unless told
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<u64>,
     /// Of the initial parameters, the order of the rows and dropout [default: 0]

@@ -155,7 +155,7 @@ fn symmetrised(order: usize, of: &[f64]) -> Symmetric {
 pub(crate) fn check_dense(unknowns: usize) -> Result<usize> {
     if unknowns > MOST_DENSE {
         let message = format!(
-            "keeps a matrix of {unknowns} by {unknowns} numbers, and {MOST_DENSE} unknowns are the most; use lbfgs or \
+            "one that keeps a whole matrix takes {MOST_DENSE} unknowns at most, and there are {unknowns}; use lbfgs or \
              newton-cg"
         );
         return Err(Error::setting("method", message));

@@ -33,6 +33,9 @@ pub(crate) const OF_DIRECTIONS: usize = FREE + 11;
 /// Steps in a row that lower neither the value nor the gradient, after which nothing will.
 const PATIENCE: u32 = 10;
 
+/// Searches in a row, each of a length 2²⁹ times its first trial, at whose end the objective still falls: it has no bound.
+const MOST_ENDLESS: u32 = 3;
+
 /// How far a method goes along its direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Search {
@@ -143,6 +146,8 @@ pub(crate) struct Descent {
     /// The least value and gradient so far, and steps since one of them fell.
     best: (f64, f64),
     idle: u32,
+    /// Searches in a row that ended on the way down.
+    endless: u32,
 }
 
 impl Descent {
@@ -189,6 +194,7 @@ impl Descent {
             evaluations: 0,
             best: (f64::INFINITY, f64::INFINITY),
             idle: 0,
+            endless: 0,
         };
         descent.begin_line(problem);
         descent.record_trial(problem, 0.0)?;
@@ -224,6 +230,9 @@ impl Descent {
             }
             if self.is_idle() {
                 return Ok(Some(Ending::Stalled));
+            }
+            if self.endless >= MOST_ENDLESS {
+                return Ok(Some(Ending::Diverged));
             }
         }
     }
@@ -354,6 +363,8 @@ impl Descent {
         };
         match outcome {
             Ok(found) if last.is_finite() && last.step_squared > 0.0 => {
+                let endless = found.evaluations >= limits.evaluations && last.slope < 0.0;
+                self.endless = if endless { self.endless + 1 } else { 0 };
                 self.accept(found.step, slope, last);
                 Ok(true)
             }

@@ -39,6 +39,11 @@ pub(crate) trait Problem {
         product: &Vector,
     ) -> Result<()>;
 
+    /// Roundings that products are known to.
+    fn roundings(&self) -> f64 {
+        1.0
+    }
+
     /// How θ lies.
     fn layout(&self) -> &ThetaLayout;
 }

@@ -194,7 +194,11 @@ impl MemoryModel {
             (rows > 1 && self.options.search.is_none(), "a smaller --micro-batch"),
             (rows > 1 && self.options.search.is_some(), "a smaller --batch (a line search takes it at once)"),
             (self.options.recompute == Choice::No, "--recompute auto"),
-            (bytes.state > 0, "an optimizer that keeps less (sgd keeps nothing)"),
+            (
+                bytes.state > 0 && self.options.method.is_none(),
+                "an optimizer that keeps less (sgd keeps nothing)",
+            ),
+            (self.options.method.is_some(), "a method that keeps less (lbfgs with a smaller history, or cg)"),
             (true, "a smaller model"),
         ];
         let advice: Vec<&str> =

@@ -1,7 +1,7 @@
 //! Training on all rows at once by a method of `solve`: the run's own plans are its problem, and the losses and gradients of
 //! their micro-batches add up on the device.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -22,6 +22,9 @@ use crate::{Error, Result};
 
 /// Roundings that a mean over many rows is known to.
 const NOISE: f64 = 8.0;
+
+/// Roundings that a product's elements are known to, which are sums over many rows of either sign.
+const ROUNDINGS: f64 = 64.0;
 
 /// Losses of micro-batches that lie together, so that a list of them is a vector of whole workgroups.
 const LOSSES: usize = 64;
@@ -61,6 +64,8 @@ struct Rows {
     /// The loss of each micro-batch, weighed as its rows, and as many ones.
     losses: Vector,
     ones: Vector,
+    /// How long rows, and the device, were waited for since that was asked last.
+    waited: [Duration; 2],
 }
 
 /// The loss over all rows.
@@ -118,6 +123,7 @@ impl FullBatch {
             gradient: space.vector()?,
             losses,
             ones,
+            waited: [Duration::ZERO; 2],
         };
         let how = method.options(u64::MAX, tolerances, NOISE * space.roundoff());
         let mut problem = Objective { engine, rows: &mut rows };
@@ -151,16 +157,20 @@ impl FullBatch {
 impl Objective<'_> {
     /// Replays a plan on all rows.
     fn replay(&mut self, part: usize, keeps_losses: bool) -> Result<()> {
-        let Rows { stream, feed, losses, .. } = &mut *self.rows;
+        let Rows { stream, feed, losses, waited, .. } = &mut *self.rows;
         for number in 0.. {
+            let began = Instant::now();
             let Some(batch) = stream.next_batch()? else {
                 return Err(Error::shape("training", "the stream of rows ended early"));
             };
+            waited[0] += began.elapsed();
             let uniform = StepUniform::new(0, 0, batch.rows, 1.0 / batch.batch_rows as f64)
                 .within_batch(batch.first_row, batch.first_row > 0);
             let keep_loss = keeps_losses.then_some((&losses.0[0], 4 * number));
             let uploads = uploads(feed, batch);
-            self.engine.step(part, &StepInputs { uniform, update: None, uploads: &uploads, keep_loss })?;
+            waited[1] += self
+                .engine
+                .step(part, &StepInputs { uniform, update: None, uploads: &uploads, keep_loss })?;
             // The losses go their own way.
             self.engine.drop_history();
             if batch.ends_batch {
@@ -207,6 +217,10 @@ impl Problem for Objective<'_> {
         Ok(())
     }
 
+    fn roundings(&self) -> f64 {
+        ROUNDINGS
+    }
+
     fn layout(&self) -> &ThetaLayout {
         &self.rows.layout
     }
@@ -245,6 +259,9 @@ impl Trainer {
         };
         let stepped = full_batch.step(engine)?;
         let (descended, ending) = (full_batch.descent.descended(), full_batch.ending);
+        let [data, device] = std::mem::take(&mut full_batch.rows.waited);
+        self.clock.waited_for_data(data);
+        self.clock.waited_for_device(device);
         if matches!(ending, Some(Ending::Diverged | Ending::NotFinite)) {
             return Err(Error::Diverged(format!(
                 "the loss is not finite {} step {}; look for outliers in the data, or begin with some steps of an update rule",

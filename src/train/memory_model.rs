@@ -89,7 +89,8 @@ impl MemoryModel {
         let test_feed = evaluated.then_some(Feed::Streamed);
         let streamed = Way::new(&recipe, profile, Feed::Streamed, test_feed, options)?;
         if options.method.as_ref().is_some_and(Method::is_dense) {
-            check_dense(streamed.program.graph.parameters().iter().map(ParameterInfo::elements).sum())?;
+            let unknowns = streamed.program.graph.parameters().iter().map(ParameterInfo::elements).sum();
+            check_dense(unknowns)?;
         }
         let TrainOptions { optimizer, modifiers, .. } = options;
         let (parameters, theta) = (streamed.program.graph.parameters(), streamed.training.theta());

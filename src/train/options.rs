@@ -219,18 +219,36 @@ impl TrainOptions {
                 }
             };
         };
-        let Modifiers { groups, .. } = &self.modifiers;
-        let of_groups = Modifiers { groups: groups.clone(), ..Modifiers::default() };
-        let is_plain = |optimizer: &Optimizer| optimizer.rule().name == "sgd";
-        let only = "which makes its own steps; leave it away";
+        let Modifiers { clip_norm, clip_value, skip_not_finite, loss_scale, average, lookahead, groups } =
+            &self.modifiers;
+        // What it takes of the rules beside it is a weight decay.
+        let says_penalty = |optimizer: &Optimizer| {
+            optimizer.rule().name == self.optimizer.rule().name
+                && optimizer.learning_rate() == self.optimizer.learning_rate()
+        };
+        let own_steps = "which makes its own steps; leave it away";
         let refused = [
-            (self.search.is_some(), "line-search", only),
-            (self.schedule != Schedule::default(), "schedule", only),
-            (self.modifiers != of_groups, "modifiers", "of which only groups with a weight decay go with it"),
+            (self.search.is_some(), "line-search", own_steps),
             (
-                !is_plain(&self.optimizer) || !groups.iter().all(|group| is_plain(&group.optimizer)),
+                self.schedule != Schedule::default(),
+                "schedule",
+                "which makes its own steps; leave it away, or say `constant`",
+            ),
+            (clip_norm.is_some(), "clip-norm", own_steps),
+            (clip_value.is_some(), "clip-value", own_steps),
+            (*skip_not_finite, "skip-not-finite", own_steps),
+            (loss_scale.is_some(), "loss-scale", "which works in f32"),
+            (average.is_some(), "ema or swa", "whose last step is its best"),
+            (lookahead.is_some(), "lookahead", own_steps),
+            (
+                self.optimizer.rule().name != "sgd",
                 "optimizer",
                 "beside which `sgd` says the penalties, and no other rule",
+            ),
+            (
+                !groups.iter().all(|group| says_penalty(&group.optimizer)),
+                "group",
+                "which takes nothing of a group but its weight decay",
             ),
             (self.precision != Precision::F32, "precision", "which works in f32"),
             (

@@ -92,7 +92,7 @@ impl TrustModel for Damped {
         let Some(Model { matrix, gradient, scale }) = &self.model else { return Ok(0.0) };
         let added: Vec<f64> = scale.iter().map(|scale| self.lambda * scale).collect();
         let descent: Vec<f64> = gradient.iter().map(|g| -g).collect();
-        let step = matrix.plus_diagonal(&added).solve_modified(&descent, here.space.roundoff());
+        let step = matrix.plus_diagonal(&added).solve_modified(&descent, here.roundoff());
         let layout = here.problem.layout().clone();
         here.space.write_vector(here.direction, &layout, &step)?;
         Ok(foretold(matrix, gradient, &step))

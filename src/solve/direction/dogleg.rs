@@ -48,7 +48,7 @@ impl Direction for Dogleg {
         let along = dot(&gradient, &gradient) / dot(&gradient, &matrix.times(&gradient));
         let along = if along.is_finite() { along } else { 1.0 };
         let cauchy = descent.iter().map(|d| along * d).collect();
-        let newton = matrix.solve_modified(&descent, here.space.roundoff());
+        let newton = matrix.solve_modified(&descent, here.roundoff());
         self.model = Some(Model { matrix, gradient, cauchy, newton });
         Ok(())
     }

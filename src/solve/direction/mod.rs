@@ -37,6 +37,13 @@ pub(crate) struct Here<'a> {
     pub last: Option<&'a LastStep>,
 }
 
+impl Here<'_> {
+    /// What the elements of a matrix of second derivatives are known to.
+    fn roundoff(&self) -> f64 {
+        self.problem.roundings() * self.space.roundoff()
+    }
+}
+
 /// The step s = θ − θ₋ that was made last, and the gradient's change y = g − g₋ along it.
 pub(crate) struct LastStep {
     pub step: Vector,

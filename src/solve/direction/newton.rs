@@ -19,11 +19,8 @@ impl Direction for DenseNewton {
         self.products += matrix.order as u64;
         let gradient = here.space.read_vector(here.gradient, &layout)?;
         let descent: Vec<f64> = gradient.iter().map(|g| -g).collect();
-        here.space.write_vector(
-            here.direction,
-            &layout,
-            &matrix.solve_modified(&descent, here.space.roundoff()),
-        )
+        let step = matrix.solve_modified(&descent, here.roundoff());
+        here.space.write_vector(here.direction, &layout, &step)
     }
 
     fn products(&self) -> u64 {

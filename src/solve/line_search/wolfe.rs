@@ -63,10 +63,20 @@ impl Wolfe<'_> {
     ) -> Result<Outcome> {
         // Where the ends are neighbours among the numbers, nothing lies between them.
         while (high.step - low.step).abs() > f64::EPSILON * high.step.abs().max(low.step.abs()) {
-            let step = between(low, high);
+            let noise = self.limits.noise;
+            let step = between(low, high, noise);
             let Some(at) = phi.at(step)? else { break };
             let here = Point { step, at };
-            if !self.decreases(here) || at.value >= low.at.value + self.limits.noise {
+            if (at.value - low.at.value).abs() < noise {
+                // Values say nothing here, so slopes alone tell on which side the minimum is.
+                if self.is_flat(at) && self.decreases(here) {
+                    return Ok(phi.found(step, at));
+                }
+                let beyond = at.slope * (high.step - low.step) >= 0.0;
+                *(if beyond { &mut high } else { &mut low }) = here;
+                continue;
+            }
+            if !self.decreases(here) || at.value >= low.at.value {
                 high = here;
                 continue;
             }
@@ -78,7 +88,8 @@ impl Wolfe<'_> {
             }
             low = here;
         }
-        if low.step == 0.0 {
+        let gains = low.at.value < self.start.value - self.limits.noise;
+        if low.step == 0.0 || !(gains || low.at.slope.abs() <= self.start.slope.abs()) {
             return Ok(Err(NotFound::Exhausted));
         }
         let at = phi.again(low.step)?;
@@ -86,15 +97,21 @@ impl Wolfe<'_> {
     }
 }
 
-/// The minimum of the cubic through both values and slopes (Nocedal and Wright, equation 3.59), or the middle where that
-/// is none or lies within a tenth of the way from an end.
-fn between(low: Point, high: Point) -> f64 {
+/// The minimum of the cubic through both values and slopes (Nocedal and Wright, equation 3.59), or where values differ by no more
+/// than their noise the zero of the line through the slopes; the middle where that is none or lies within a tenth of the way
+/// from an end.
+fn between(low: Point, high: Point, noise: f64) -> f64 {
     let (a, b) = (low.at, high.at);
     let width = high.step - low.step;
+    let inner = |along: f64| (0.1..=0.9).contains(&along);
+    if (a.value - b.value).abs() < noise {
+        let along = a.slope / (a.slope - b.slope);
+        return low.step + width * if inner(along) { along } else { 0.5 };
+    }
     let first = a.slope + b.slope - 3.0 * (b.value - a.value) / width;
     let second = (first * first - a.slope * b.slope).sqrt().copysign(width);
     let least = high.step - width * (b.slope + second - first) / (b.slope - a.slope + 2.0 * second);
     let along = (least - low.step) / width;
     // A NaN is within no range.
-    if (0.1..=0.9).contains(&along) { least } else { low.step + 0.5 * width }
+    if inner(along) { least } else { low.step + 0.5 * width }
 }

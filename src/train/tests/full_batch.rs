@@ -112,13 +112,13 @@ fn what_does_not_go_with_a_method_is_refused() {
             "schedule: does not go with the method lbfgs",
         ),
         (|options| options.search = Some(LineSearch::Backtracking), "line-search: does not go with"),
-        (|options| options.modifiers.clip_norm = Some(1.0), "modifiers: does not go with"),
+        (|options| options.modifiers.clip_norm = Some(1.0), "clip-norm: does not go with"),
         (|options| options.optimizer = Optimizer::new("adam").unwrap(), "optimizer: does not go with"),
         (|options| options.precision = Precision::F16, "precision: does not go with"),
         (|options| options.model = "linear 5, dropout 0.5, linear 3".parse().unwrap(), "leave dropout away"),
         (
             |options| *options = TrainOptions { batch: BatchSize::Auto, ..by_method("mlp:256", "newton") },
-            "2048 unknowns are the most",
+            "takes 2048 unknowns at most",
         ),
     ];
     for (change, fragment) in rows {
