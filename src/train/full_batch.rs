@@ -64,8 +64,8 @@ struct Rows {
     /// The loss of each micro-batch, weighed as its rows, and as many ones.
     losses: Vector,
     ones: Vector,
-    /// How long rows, and the device, were waited for since that was asked last.
-    waited: [Duration; 2],
+    /// How long rows were waited for since that was asked last.
+    waited: Duration,
 }
 
 /// The loss over all rows.
@@ -123,7 +123,7 @@ impl FullBatch {
             gradient: space.vector()?,
             losses,
             ones,
-            waited: [Duration::ZERO; 2],
+            waited: Duration::ZERO,
         };
         let how = method.options(u64::MAX, tolerances, NOISE * space.roundoff());
         let mut problem = Objective { engine, rows: &mut rows };
@@ -163,14 +163,12 @@ impl Objective<'_> {
             let Some(batch) = stream.next_batch()? else {
                 return Err(Error::shape("training", "the stream of rows ended early"));
             };
-            waited[0] += began.elapsed();
+            *waited += began.elapsed();
             let uniform = StepUniform::new(0, 0, batch.rows, 1.0 / batch.batch_rows as f64)
                 .within_batch(batch.first_row, batch.first_row > 0);
             let keep_loss = keeps_losses.then_some((&losses.0[0], 4 * number));
             let uploads = uploads(feed, batch);
-            waited[1] += self
-                .engine
-                .step(part, &StepInputs { uniform, update: None, uploads: &uploads, keep_loss })?;
+            self.engine.step(part, &StepInputs { uniform, update: None, uploads: &uploads, keep_loss })?;
             // The losses go their own way.
             self.engine.drop_history();
             if batch.ends_batch {
@@ -259,9 +257,10 @@ impl Trainer {
         };
         let stepped = full_batch.step(engine)?;
         let (descended, ending) = (full_batch.descent.descended(), full_batch.ending);
-        let [data, device] = std::mem::take(&mut full_batch.rows.waited);
+        let data = std::mem::take(&mut full_batch.rows.waited);
         self.clock.waited_for_data(data);
-        self.clock.waited_for_device(device);
+        // All else waits for numbers of the device, but for the little that the host computes.
+        self.clock.waited_for_device(began.elapsed().saturating_sub(data));
         if matches!(ending, Some(Ending::Diverged | Ending::NotFinite)) {
             return Err(Error::Diverged(format!(
                 "the loss is not finite {} step {}; look for outliers in the data, or begin with some steps of an update rule",
