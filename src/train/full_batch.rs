@@ -1,6 +1,7 @@
 //! Training on all rows at once by a method of `solve`: the run's own plans are its problem, and the losses and gradients of
 //! their micro-batches add up on the device.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -64,6 +65,8 @@ struct Rows {
     /// The loss of each micro-batch, weighed as its rows, and as many ones.
     losses: Vector,
     ones: Vector,
+    /// Whether a pass over the rows was broken off.
+    broken_off: bool,
     /// How long rows were waited for since that was asked last.
     waited: Duration,
 }
@@ -72,6 +75,17 @@ struct Rows {
 struct Objective<'a> {
     engine: &'a mut Engine,
     rows: &'a mut Rows,
+    /// Ends what is under way once it is set: a step may be thousands of passes over the rows.
+    interrupted: &'a AtomicBool,
+}
+
+/// What became of a step.
+enum Stepped {
+    Whole,
+    /// There was none: the method has ended.
+    None,
+    /// It was broken off; θ is where it began.
+    Interrupted,
 }
 
 /// Adds to `needs` what `method` allocates beside the plans, of which `training` is one, for so many rows.
@@ -123,28 +137,30 @@ impl FullBatch {
             gradient: space.vector()?,
             losses,
             ones,
+            broken_off: false,
             waited: Duration::ZERO,
         };
         let how = method.options(u64::MAX, tolerances, NOISE * space.roundoff());
-        let mut problem = Objective { engine, rows: &mut rows };
+        let interrupted = &AtomicBool::new(false);
+        let mut problem = Objective { engine, rows: &mut rows, interrupted };
         let descent = Descent::new(space, &mut problem, method.direction(), how)?;
         Ok(FullBatch { descent, rows, ending: None })
     }
 
-    /// One more step, where there is one; false where the method has ended.
-    fn step(&mut self, engine: &mut Engine) -> Result<bool> {
+    /// One more step, where there is one. After one that was broken off, this is of no more use.
+    fn step(&mut self, engine: &mut Engine, interrupted: &AtomicBool) -> Result<Stepped> {
         let before = self.descent.steps();
-        let mut problem = Objective { engine, rows: &mut self.rows };
+        let mut problem = Objective { engine, rows: &mut self.rows, interrupted };
         match self.descent.advance(&mut problem, before + 1) {
             Ok(ending) => self.ending = ending,
             Err(error) => {
                 // What is saved is the last step and no trial.
                 self.descent.go_back(&problem);
                 self.descent.space.submit();
-                return Err(error);
+                return if self.rows.broken_off { Ok(Stepped::Interrupted) } else { Err(error) };
             }
         }
-        Ok(self.descent.steps() > before)
+        Ok(if self.descent.steps() > before { Stepped::Whole } else { Stepped::None })
     }
 
     fn report(&self) -> MethodReport {
@@ -157,8 +173,12 @@ impl FullBatch {
 impl Objective<'_> {
     /// Replays a plan on all rows.
     fn replay(&mut self, part: usize, keeps_losses: bool) -> Result<()> {
-        let Rows { stream, feed, losses, waited, .. } = &mut *self.rows;
+        let Rows { stream, feed, losses, waited, broken_off, .. } = &mut *self.rows;
         for number in 0.. {
+            if self.interrupted.load(Ordering::Relaxed) {
+                *broken_off = true;
+                return Err(Error::shape("training", "the step was broken off"));
+            }
             let began = Instant::now();
             let Some(batch) = stream.next_batch()? else {
                 return Err(Error::shape("training", "the stream of rows ended early"));
@@ -239,7 +259,7 @@ impl Trainer {
     }
 
     /// One step of the method, which is an epoch.
-    pub(super) fn method_step(&mut self, method: &Method) -> Result<()> {
+    pub(super) fn method_step(&mut self, method: &Method, interrupted: &AtomicBool) -> Result<()> {
         let began = Instant::now();
         let tolerances = self.options().tolerances;
         let session = &mut self.session;
@@ -255,7 +275,7 @@ impl Trainer {
                 tolerances,
             )?),
         };
-        let stepped = full_batch.step(engine)?;
+        let stepped = full_batch.step(engine, interrupted)?;
         let (descended, ending) = (full_batch.descent.descended(), full_batch.ending);
         let data = std::mem::take(&mut full_batch.rows.waited);
         self.clock.waited_for_data(data);
@@ -268,8 +288,13 @@ impl Trainer {
                 self.progress.step
             )));
         }
-        if !stepped {
-            return Ok(());
+        match stepped {
+            Stepped::Whole => {}
+            Stepped::None => return Ok(()),
+            Stepped::Interrupted => {
+                self.session.full_batch = None;
+                return Ok(());
+            }
         }
         let rows = self.data.train.rows() as u64;
         self.progress.step += 1;

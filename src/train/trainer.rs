@@ -204,7 +204,7 @@ impl Trainer {
             {
                 self.finish()?;
             } else {
-                self.advance()?;
+                self.advance(interrupted)?;
             }
         }
     }
@@ -218,7 +218,7 @@ impl Trainer {
     pub fn run_steps(&mut self, steps: u64) -> Result<()> {
         let end = self.progress.step + steps;
         while self.progress.step < end && !self.method_ended() {
-            self.advance()?;
+            self.advance(&AtomicBool::new(false))?;
             self.drop_events()?;
         }
         self.settle()?;
@@ -300,17 +300,17 @@ impl Trainer {
     }
 
     /// One step, or the end of an epoch; or, where memory runs out before that is done, a smaller plan for it.
-    pub(super) fn advance(&mut self) -> Result<()> {
+    pub(super) fn advance(&mut self, interrupted: &AtomicBool) -> Result<()> {
         if let Some(live) = self.gpu.over_limit() {
             return self.replan_below_limit(live);
         }
-        match self.go_on() {
+        match self.go_on(interrupted) {
             Err(Error::OutOfMemory(reason)) => self.replan(reason),
             done => done,
         }
     }
 
-    fn go_on(&mut self) -> Result<()> {
+    fn go_on(&mut self, interrupted: &AtomicBool) -> Result<()> {
         // A rule's first step starts its state, and only the device knows which one that is.
         if self.options().modifiers.skips() && !self.progress.begun {
             self.settle()?;
@@ -322,7 +322,7 @@ impl Trainer {
             return self.end_epoch();
         }
         if let Some(method) = self.options().method.clone() {
-            return self.method_step(&method);
+            return self.method_step(&method, interrupted);
         }
         if self.stream.is_none() {
             self.stream = Some(self.open_stream()?);

@@ -102,6 +102,39 @@ fn a_method_goes_on_from_a_snapshot_and_in_less_memory() {
     assert!((epoch.train_loss - expected.train_loss).abs() < 1e-6, "{epoch:?} {expected:?}");
 }
 
+/// A step of a whole matrix is hundreds of passes over the rows; it is broken off, and the last whole step stands.
+#[test]
+fn a_step_that_is_broken_off_leaves_the_last_whole_one() {
+    let gpu = gpu();
+    let options = TrainOptions { length: Length::Steps(50), ..by_method("mlp:8:tanh", "lm") };
+    let mut trainer = Trainer::new(&gpu, Split { train: classes(5_000), test: None }, options).unwrap();
+    while !matches!(trainer.next_event(&NEVER).unwrap(), Event::Epoch(_)) {}
+    let mut before = trainer.snapshot().unwrap();
+    let interrupted = AtomicBool::new(false);
+    let event = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            interrupted.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        loop {
+            match trainer.next_event(&interrupted).unwrap() {
+                // Where a step was done before.
+                Event::Epoch(_) => before = trainer.snapshot().unwrap(),
+                event => return event,
+            }
+        }
+    });
+    assert_eq!(event, Event::Interrupted);
+    let after = trainer.snapshot().unwrap();
+    assert!(after == before, "after step {} and not {}", after.step, before.step);
+    let EpochRecord { step, .. } = loop {
+        if let Event::Epoch(epoch) = trainer.next_event(&NEVER).unwrap() {
+            break epoch;
+        }
+    };
+    assert_eq!(step, after.step + 1);
+}
+
 #[test]
 fn what_does_not_go_with_a_method_is_refused() {
     type Change = fn(&mut TrainOptions);
