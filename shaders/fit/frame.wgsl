@@ -48,7 +48,7 @@ const SCALE: u32 = STEP + N; // [N], norms of the Jacobian's columns that dampin
 const FREE: u32 = SCALE + N; // [N], 1, or 0 for an unknown that a bound holds
 const ROWS: u32 = FREE + N; // [N, N + 1], R and Qᵀr at THETA
 const OBJECTIVE: u32 = ROWS + N * (N + 1u); // what is minimised, at THETA
-const OBSERVED: u32 = OBJECTIVE + 1u; // the sum of squares of the left side
+const OBSERVED: u32 = OBJECTIVE + 1u; // the sum of squares of the left side, each weighed by ρ′
 const PREDICTED: u32 = OBSERVED + 1u; // by how much the step makes less of it, were the model linear
 const LENGTH: u32 = PREDICTED + 1u; // of the step, scaled
 const REACH: u32 = LENGTH + 1u; // λ, the length of steps or a part of them, as the method has it
@@ -71,7 +71,7 @@ const MOST_BLIND: u32 = 10u;
 // Relative offset at which no unknown is further off than a thousandth of its confidence region (Bates and Watts, 1981).
 const BATES_WATTS: T = 1e-3;
 
-// The sum of ρ over the points so far, what its roundings lost (Kahan), and the left side's squares.
+// The sum of ρ over the points so far, what its roundings lost (Kahan), and the left side's squares by ρ′.
 var<private> total: T;
 var<private> lost: T;
 var<private> observed: T;

@@ -287,6 +287,7 @@ fn accumulate(program: &Program, columns: &[Place], options: &FitOptions) -> Str
     let scaled = match robust {
         false => {
             "        add_to_total(residual * residual);
+        observed += left * left;
         let to_residual = T(1.0);
         let to_row = T(1.0);
 "
@@ -296,6 +297,8 @@ fn accumulate(program: &Program, columns: &[Place], options: &FitOptions) -> Str
             "        let part = residual / settings[LOSS_SCALE];
         let square = part * part;
         let loss = rho(square);
+        // ρ′·r² ≤ ρ, so by Cauchy and Schwarz this times the sum bounds what roundings of the left side do to it.
+        observed += loss.y * left * left;
         add_to_total(settings[LOSS_SCALE] * settings[LOSS_SCALE] * loss.x);
         let to_row = sqrt(max(loss.y + 2.0 * loss.z * square, EPSILON));
         let to_residual = loss.y / to_row;
@@ -312,7 +315,6 @@ fn accumulate(fit: u32, first: u32, until: u32) {{
 {unknown}    for (var point = first; point < until; point++) {{
 {column}{assignments}        let residual = {residual};
         let left = {left};
-        observed += left * left;
 {scaled}        fold({row}, to_residual * residual);
     }}
 }}

@@ -301,6 +301,19 @@ fn robust_losses_are_scipys() {
     }
 }
 
+/// A loss that is all but the sum of sizes is hard going, and its start is no answer. (Of Cauchy's, which is flat so far out, it
+/// is one.)
+#[test]
+fn a_tiny_scale_is_not_taken_for_rounding() {
+    let data = decay(20, 0.05, 3);
+    for loss in ["huber:1e-12", "soft-l1:1e-12"] {
+        let robust = Some(loss.parse::<RobustLoss>().unwrap());
+        let options = FitOptions { robust, steps: 200, ..FitOptions::default() };
+        let found = fitted(DECAY, "a=1; k=1; c=0", &data, &options);
+        assert!(found.status != Status::Converged && found.steps > 0, "{loss}: {found:?}");
+    }
+}
+
 /// Loss, estimates and the sum of δ²·ρ, twice SciPy's `cost`.
 const ROBUST: [(&str, [f64; 3], f64); 3] = [
     ("huber:0.05", [2.00893968, 1.28438651, 0.500071603], 0.598536415),
