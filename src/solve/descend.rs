@@ -263,9 +263,10 @@ impl Descent {
         self.space.read_vector(problem.theta(), problem.layout())
     }
 
-    /// Whether the gradient's norm is 0 only because its squares are below what numbers hold.
+    /// Whether the gradient's norm is 0 at the start only because its squares are below what numbers hold.
     fn is_too_small(&mut self, problem: &dyn Problem) -> Result<bool> {
-        if self.here.gradient_squared > 0.0 {
+        // After steps that lowered it so far it is as good as zero.
+        if self.steps > 0 || self.here.gradient_squared > 0.0 {
             return Ok(false);
         }
         self.space.absolute_sum(ABSOLUTE, problem.gradient())?;
