@@ -83,7 +83,7 @@ pub use run::RunConfig;
 pub use run::{
     EpochMetrics, Record, Run, RunFolder, read_checkpoint, read_model, write_checkpoint, write_model,
 };
-pub use solve::{METHODS, Method, MethodRule, Test, Tolerances};
+pub use solve::{METHODS, Method, MethodMemory, MethodRule, Test, Tolerances};
 pub use train::{
     BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, LaunchTime, Length, LimitedBy, LineSearch,
     LossScale, MemoryModel, MethodReport, NamedTensor, PlanReport, Predictions, Predictor, RangeTest,

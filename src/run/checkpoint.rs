@@ -3,6 +3,7 @@
 //! The format sorts tensors by name; their order in the model and a checkpoint's numbers stand as JSON under one
 //! key of the file's metadata.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::ErrorKind;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::optim::PlateauState;
+use crate::solve::MethodMemory;
 use crate::train::{LossScale, NamedTensor, Snapshot};
 use crate::{Error, Result, atomic};
 
@@ -35,7 +37,7 @@ struct ModelHeader {
     order: Vec<String>,
 }
 
-/// What a checkpoint says besides its tensors, which are `theta/<name>` and `<slot>/<name>`. JSON keeps an f64
+/// What a checkpoint says besides its tensors, which are `theta/<name>`, `<slot>/<name>` and `method/<list>`. JSON keeps an f64
 /// bit for bit, and a checkpoint is only made of a run whose loss is finite.
 #[derive(Serialize, Deserialize)]
 struct CheckpointHeader {
@@ -59,11 +61,15 @@ struct CheckpointHeader {
     /// Those before the first that changed something.
     #[serde(default)]
     skipped_first: u64,
+    /// The names of the lists that a method remembers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    method: Option<Vec<String>>,
     /// What decided the numbers.
     origin: BTreeMap<String, String>,
 }
 
 const THETA: &str = "theta";
+const METHOD: &str = "method";
 
 /// Writes θ as a safetensors file, atomically.
 ///
@@ -71,7 +77,7 @@ const THETA: &str = "theta";
 /// [`Error::Write`]; a file that was there before is untouched.
 pub fn write_model(path: &Path, parameters: &[NamedTensor]) -> Result<()> {
     let header = ModelHeader { order: names(parameters) };
-    let tensors = parameters.iter().map(|tensor| (tensor.name.clone(), tensor));
+    let tensors = parameters.iter().map(|tensor| Encoded::tensor(tensor.name.clone(), tensor));
     write_tensors(path, tensors.collect(), &header)
 }
 
@@ -112,6 +118,7 @@ pub fn write_checkpoint(path: &Path, snapshot: &Snapshot) -> Result<()> {
         step_factor: snapshot.step_factor,
         loss_scale: snapshot.loss_scale,
         order: names(&snapshot.theta),
+        method: snapshot.method.as_ref().map(|memory| memory.0.keys().cloned().collect()),
         slots: snapshot.state.iter().map(|(slot, tensors)| (slot.clone(), names(tensors))).collect(),
         skipped: snapshot.skipped,
         skipped_first: snapshot.skipped_first,
@@ -120,9 +127,11 @@ pub fn write_checkpoint(path: &Path, snapshot: &Snapshot) -> Result<()> {
     let state = snapshot.state.iter().map(|(slot, tensors)| (slot.as_str(), tensors));
     let vectors = std::iter::once((THETA, &snapshot.theta)).chain(state);
     let tensors = vectors.flat_map(|(role, tensors)| {
-        tensors.iter().map(move |tensor| (format!("{role}/{}", tensor.name), tensor))
+        tensors.iter().map(move |tensor| Encoded::tensor(format!("{role}/{}", tensor.name), tensor))
     });
-    write_tensors(path, tensors.collect(), &header)
+    let lists = snapshot.method.iter().flat_map(|memory| &memory.0);
+    let lists = lists.map(|(name, numbers)| Encoded::list(format!("{METHOD}/{name}"), numbers));
+    write_tensors(path, tensors.chain(lists).collect(), &header)
 }
 
 /// Reads what [`write_checkpoint`] wrote.
@@ -138,11 +147,17 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
     let Some(header) = file.header::<CheckpointHeader>()? else {
         return Err(Error::run(path, "it holds tensors but is no checkpoint of downhill"));
     };
-    file.only(header.order.len() + header.slots.iter().map(|(_, tensors)| tensors.len()).sum::<usize>())?;
+    let of_slots: usize = header.slots.iter().map(|(_, tensors)| tensors.len()).sum();
+    let of_method = header.method.as_ref().map_or(0, Vec::len);
+    file.only(header.order.len() + of_slots + of_method)?;
     let vector = |role: &str, names: &[String]| -> Result<Vec<NamedTensor>> {
         names.iter().map(|name| file.tensor(&format!("{role}/{name}"), name)).collect()
     };
     let state = header.slots.iter().map(|(slot, names)| Ok((slot.clone(), vector(slot, names)?)));
+    let lists = |names: &Vec<String>| -> Result<MethodMemory> {
+        let list = |name: &String| Ok((name.clone(), file.list(&format!("{METHOD}/{name}"))?));
+        names.iter().map(list).collect::<Result<_>>().map(MethodMemory)
+    };
     Ok(Snapshot {
         step: header.step,
         epoch: header.epoch,
@@ -156,6 +171,7 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
         skipped_first: header.skipped_first,
         theta: vector(THETA, &header.order)?,
         state: state.collect::<Result<_>>()?,
+        method: header.method.as_ref().map(lists).transpose()?,
         origin: header.origin,
     })
 }
@@ -164,12 +180,36 @@ fn names(tensors: &[NamedTensor]) -> Vec<String> {
     tensors.iter().map(|tensor| tensor.name.clone()).collect()
 }
 
-fn write_tensors(path: &Path, tensors: Vec<(String, &NamedTensor)>, header: &impl Serialize) -> Result<()> {
+/// A tensor as the file holds it. The format is little endian, as is every machine that wgpu has a backend for.
+struct Encoded<'a> {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> Encoded<'a> {
+    fn tensor(name: String, tensor: &'a NamedTensor) -> Self {
+        let bytes = bytemuck::cast_slice(&tensor.values).into();
+        Encoded { name, dtype: Dtype::F32, shape: tensor.shape.clone(), bytes }
+    }
+
+    /// A list of f64, in 32 bits where they hold it bit for bit.
+    fn list(name: String, numbers: &'a [f64]) -> Self {
+        let fits = |number: &f64| f64::from(*number as f32).to_bits() == number.to_bits();
+        let (dtype, bytes) = match numbers.iter().all(fits) {
+            true => (Dtype::F32, numbers.iter().flat_map(|number| (*number as f32).to_le_bytes()).collect()),
+            false => (Dtype::F64, bytemuck::cast_slice(numbers).into()),
+        };
+        Encoded { name, dtype, shape: vec![numbers.len()], bytes }
+    }
+}
+
+fn write_tensors(path: &Path, tensors: Vec<Encoded>, header: &impl Serialize) -> Result<()> {
     let refused = |error: &dyn std::fmt::Display| Error::run(path, format!("cannot be encoded: {error}"));
-    // The format is little endian, as is every machine that wgpu has a backend for.
-    let views = tensors.into_iter().map(|(name, tensor)| {
-        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytemuck::cast_slice(&tensor.values));
-        view.map(|view| (name, view))
+    let views = tensors.iter().map(|tensor| {
+        let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes);
+        view.map(|view| (tensor.name.clone(), view))
     });
     let views: Vec<_> = views.collect::<Result<_, _>>().map_err(|error| refused(&error))?;
     let mut sorted: Vec<_> = views.iter().map(|(name, view)| (name.as_str(), view.data())).collect();
@@ -245,11 +285,26 @@ impl<'a> TensorFile<'a> {
         Err(Error::run(self.path, format!("holds {found} tensors where its header speaks of {wanted}")))
     }
 
+    fn view(&self, key: &str) -> Result<TensorView<'a>> {
+        self.tensors.tensor(key).map_err(|_| Error::run(self.path, format!("holds no tensor `{key}`")))
+    }
+
+    /// A list of numbers of 32 or 64 bits.
+    fn list(&self, key: &str) -> Result<Vec<f64>> {
+        let view = self.view(key)?;
+        match view.dtype() {
+            Dtype::F64 => Ok(bytemuck::pod_collect_to_vec(view.data())),
+            Dtype::F32 => {
+                let narrow: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+                Ok(narrow.into_iter().map(f64::from).collect())
+            }
+            other => Err(Error::run(self.path, format!("`{key}` is {other:?}, neither F32 nor F64"))),
+        }
+    }
+
     /// The tensor `key` under the name `name`.
     fn tensor(&self, key: &str, name: &str) -> Result<NamedTensor> {
-        let Ok(view) = self.tensors.tensor(key) else {
-            return Err(Error::run(self.path, format!("holds no tensor `{key}`")));
-        };
+        let view = self.view(key)?;
         if view.dtype() != Dtype::F32 {
             return Err(Error::run(self.path, format!("`{key}` is {:?}, not F32", view.dtype())));
         }
@@ -293,6 +348,11 @@ mod tests {
                 // Another group's.
                 ("square".to_owned(), parameters(2.0)[1..].to_vec()),
             ],
+            method: Some(MethodMemory(BTreeMap::from([
+                ("counts".to_owned(), vec![3.0, 4.0]),
+                // One of 64 bits, one that is none of 32, and one that is not finite.
+                ("best".to_owned(), vec![0.1, 1e-300, f64::INFINITY]),
+            ]))),
             origin: BTreeMap::from([("seed".to_owned(), "3".to_owned())]),
         }
     }

@@ -287,21 +287,32 @@ impl Space {
         self.readbacks += 1;
         let padded = self.numbers(&self.gpu.read_buffer(rows.raw(), 0..self.row_bytes() * count as u64)?);
         let length: usize = self.shards.iter().sum();
-        let row = |padded: &[f64]| -> Vec<f64> {
-            let piece = |piece: &Piece| {
-                let before: usize = self.shards[..piece.shard].iter().sum();
-                padded[before + piece.offset..][..piece.elements].to_vec()
-            };
-            layout.pieces.iter().flatten().flat_map(piece).collect()
+        Ok(padded.chunks_exact(length).flat_map(|row| self.without_padding(row, layout)).collect())
+    }
+
+    /// Of what the shards hold, one after another, the numbers of a layout's parameters.
+    fn without_padding(&self, padded: &[f64], layout: &ThetaLayout) -> Vec<f64> {
+        let piece = |piece: &Piece| {
+            let before: usize = self.shards[..piece.shard].iter().sum();
+            padded[before + piece.offset..][..piece.elements].to_vec()
         };
-        Ok(padded.chunks_exact(length).flat_map(row).collect())
+        layout.pieces.iter().flatten().flat_map(piece).collect()
     }
 
     /// The numbers of one vector without padding. The host waits.
     pub fn read_vector(&mut self, vector: &Vector, layout: &ThetaLayout) -> Result<Vec<f64>> {
-        let rows = self.rows(1)?;
-        self.copy_to_row(&rows, 0, vector);
-        self.read_rows(&rows, 1, layout)
+        self.submit();
+        self.readbacks += 1;
+        self.numbers_of(vector, layout)
+    }
+
+    /// The same of what is submitted, and not counted.
+    pub fn numbers_of(&self, vector: &Vector, layout: &ThetaLayout) -> Result<Vec<f64>> {
+        let mut padded = Vec::new();
+        for shard in &vector.0 {
+            padded.extend(self.numbers(&self.gpu.read_buffer(shard.raw(), 0..shard.bytes())?));
+        }
+        Ok(self.without_padding(&padded, layout))
     }
 
     fn row_bytes(&self) -> u64 {

@@ -17,7 +17,8 @@ use crate::minimize::Status;
 use crate::plan::memory::Needs;
 use crate::plan::{Plan, Precision, StepUniform, ThetaLayout};
 use crate::solve::{
-    Curvature, Descended, Descent, Ending, Method, ONE, Problem, Slot, Space, Tolerances, Vector,
+    Curvature, Descended, Descent, Ending, Method, MethodMemory, ONE, Problem, Slot, Space, Tolerances,
+    Vector,
 };
 use crate::{Error, Result};
 
@@ -44,6 +45,18 @@ pub struct MethodReport {
     pub readbacks: u64,
     /// ‖∇L‖ where it stands.
     pub gradient_norm: f64,
+}
+
+impl MethodReport {
+    /// Of a run that was restored and has not gone on.
+    fn remembered(memory: &MethodMemory) -> Option<Self> {
+        Descended::remembered(memory).ok().as_ref().map(MethodReport::of)
+    }
+
+    fn of(descended: &Descended) -> Self {
+        let Descended { evaluations, products, readbacks, gradient_norm, .. } = *descended;
+        MethodReport { status: None, evaluations, products, readbacks, gradient_norm }
+    }
 }
 
 /// A method under way on an engine.
@@ -102,16 +115,16 @@ fn losses(parts: usize) -> usize {
 }
 
 impl FullBatch {
-    /// Evaluates the start, which is θ as it stands.
+    /// Evaluates the start, which is θ as it stands, or goes on from what is remembered of it.
     ///
-    /// Errors: what the device or the rows fail with.
+    /// Errors: what the device or the rows fail with; [`Error::Shape`] where `memory` is of another model.
     fn new(
         gpu: &Gpu,
         engine: &mut Engine,
         dataset: &Dataset,
         feed: &Feed,
-        method: &Method,
-        tolerances: Tolerances,
+        (method, tolerances): (&Method, Tolerances),
+        memory: Option<&MethodMemory>,
     ) -> Result<Self> {
         let training = engine.plan(TRAIN);
         let (micro_batch, layout) = (training.batch, training.theta.clone());
@@ -143,11 +156,21 @@ impl FullBatch {
         let how = method.options(u64::MAX, tolerances, NOISE * space.roundoff());
         let interrupted = &AtomicBool::new(false);
         let mut problem = Objective { engine, rows: &mut rows, interrupted };
-        let descent = Descent::new(space, &mut problem, method.direction(), how)?;
+        let direction = method.direction();
+        let descent = match memory {
+            Some(memory) => Descent::resumed(space, &mut problem, direction, how, memory)?,
+            None => Descent::new(space, &mut problem, direction, how)?,
+        };
         Ok(FullBatch { descent, rows, ending: None })
     }
 
-    /// One more step, where there is one. After one that was broken off, this is of no more use.
+    /// Where the method stands and what it has learnt.
+    fn memory(&mut self, engine: &mut Engine) -> Result<MethodMemory> {
+        let interrupted = &AtomicBool::new(false);
+        self.descent.memory(&Objective { engine, rows: &mut self.rows, interrupted })
+    }
+
+    /// One more step, where there is one. After one that was broken off, this is of no more use but for its memory.
     fn step(&mut self, engine: &mut Engine, interrupted: &AtomicBool) -> Result<Stepped> {
         let before = self.descent.steps();
         let mut problem = Objective { engine, rows: &mut self.rows, interrupted };
@@ -164,9 +187,7 @@ impl FullBatch {
     }
 
     fn report(&self) -> MethodReport {
-        let Descended { evaluations, products, readbacks, gradient_norm, .. } = self.descent.descended();
-        let status = self.ending.map(Status::from);
-        MethodReport { status, evaluations, products, readbacks, gradient_norm }
+        MethodReport { status: self.ending.map(Status::from), ..MethodReport::of(&self.descent.descended()) }
     }
 }
 
@@ -244,11 +265,22 @@ impl Problem for Objective<'_> {
     }
 }
 
+impl Session {
+    /// What the method under way has learnt, or what it is to go on from.
+    pub(super) fn method_memory(&mut self) -> Result<Option<MethodMemory>> {
+        match (&mut self.full_batch, &mut self.engine) {
+            (Some(full_batch), Some(engine)) => full_batch.memory(engine).map(Some),
+            _ => Ok(self.method_memory.clone()),
+        }
+    }
+}
+
 impl Trainer {
-    /// What the method has done since it began here, or began anew because the run was restored or planned again; none for a
-    /// run by an update rule, and before the first step.
+    /// What the method has done since the run began; none for a run by an update rule, and before the first step.
     pub fn method_report(&self) -> Option<MethodReport> {
-        let report = self.session.full_batch.as_ref().map(FullBatch::report)?;
+        let Session { full_batch, method_memory, .. } = &self.session;
+        let remembered = || method_memory.as_ref().and_then(MethodReport::remembered);
+        let report = full_batch.as_ref().map(FullBatch::report).or_else(remembered)?;
         let made_all = self.finished.then_some(Status::MaxSteps);
         Some(MethodReport { status: report.status.or(made_all), ..report })
     }
@@ -271,8 +303,8 @@ impl Trainer {
                 engine,
                 &self.data.train,
                 &session.train_feed,
-                method,
-                tolerances,
+                (method, tolerances),
+                session.method_memory.take().as_ref(),
             )?),
         };
         let stepped = full_batch.step(engine, interrupted)?;
@@ -292,6 +324,7 @@ impl Trainer {
             Stepped::Whole => {}
             Stepped::None => return Ok(()),
             Stepped::Interrupted => {
+                self.session.method_memory = self.session.method_memory()?;
                 self.session.full_batch = None;
                 return Ok(());
             }

@@ -92,7 +92,8 @@ impl Trainer {
                 return Err(self.diverged(&format!("a {what} is not finite after step {step}")));
             }
         }
-        let update = engine.update();
+        let method = self.session.method_memory()?;
+        let update = self.session.engine()?.update();
         let step_factor = update.map_or(Ok(None), |update| read_step_factor(&self.gpu, update))?;
         let loss_scale = update.map_or(Ok(None), |update| read_loss_scale(&self.gpu, update))?;
         let Progress { step, epoch, batch, loss_sum, loss_rows, skipped, skipped_first, plateau, .. } =
@@ -111,6 +112,7 @@ impl Trainer {
             loss_scale,
             theta,
             state,
+            method,
             origin,
         })
     }
@@ -159,6 +161,7 @@ impl Trainer {
     pub(super) fn put_state(&mut self, snapshot: &Snapshot) -> Result<()> {
         // What a method learnt on its way here is of another way.
         self.session.full_batch = None;
+        self.session.method_memory = snapshot.method.clone();
         let engine = self.session.engine()?;
         let (layout, parameters) = (&engine.plan(TRAIN).theta, self.model.parameters());
         let write = |shards, tensors| write_vector(&self.gpu, layout, parameters, shards, tensors);

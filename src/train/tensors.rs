@@ -9,6 +9,7 @@ use crate::gpu::{Buffer, Gpu};
 use crate::graph::ParameterInfo;
 use crate::optim::{PlateauState, SearchPlan, StateTensor, Updater};
 use crate::plan::{Piece, ThetaLayout};
+use crate::solve::MethodMemory;
 use crate::{Error, Result};
 
 /// A tensor on the host: rows outermost, as in the model's file.
@@ -49,6 +50,8 @@ pub struct Snapshot {
     pub theta: Vec<NamedTensor>,
     /// The optimizer's state vectors by name: of each what it keeps of the parameters that it updates.
     pub state: Vec<(String, Vec<NamedTensor>)>,
+    /// What a method on all rows has learnt; none before its first step, and of an update rule.
+    pub method: Option<MethodMemory>,
     /// What decided these numbers besides the steps; see [`Trainer::origin`](crate::Trainer::origin).
     pub origin: BTreeMap<String, String>,
 }

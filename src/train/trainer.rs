@@ -19,6 +19,7 @@ use crate::data::{Split, Stream, batches_per_epoch};
 use crate::gpu::{Gpu, Patience};
 use crate::nn::Loss;
 use crate::plan::MemoryMap;
+use crate::solve::MethodMemory;
 use crate::{Error, Result};
 
 /// The plans of a run, in their order in the engine.
@@ -55,6 +56,8 @@ pub(super) struct Session {
     pub(super) engine: Option<Engine>,
     /// The method under way, from its first step on.
     pub(super) full_batch: Option<FullBatch>,
+    /// What the method goes on from at its next step, where none is under way.
+    pub(super) method_memory: Option<MethodMemory>,
     pub train_feed: Feed,
     pub test_feed: Feed,
     pub report: PlanReport,
@@ -64,7 +67,15 @@ pub(super) struct Session {
 
 impl Session {
     pub fn new(engine: Engine, train_feed: Feed, test_feed: Feed, report: PlanReport) -> Self {
-        Session { engine: Some(engine), full_batch: None, train_feed, test_feed, report, skipped: 0 }
+        Session {
+            engine: Some(engine),
+            full_batch: None,
+            method_memory: None,
+            train_feed,
+            test_feed,
+            report,
+            skipped: 0,
+        }
     }
 
     /// # Errors

@@ -2,8 +2,13 @@
 
 use super::{Direction, FirstStep, Here};
 use crate::Result;
+use crate::plan::ThetaLayout;
 use crate::solve::dense::{Symmetric, check_dense, dot};
-use crate::solve::space::{MINUS_ONE, ONE, ZERO};
+use crate::solve::memory::MethodMemory;
+use crate::solve::space::{MINUS_ONE, ONE, Space, ZERO};
+
+/// The name of H in a memory.
+const INVERSE: &str = "inverse";
 
 /// BFGS: H, the inverse Hessian's stand-in, learns from every step (Nocedal and Wright, equation 6.17, with the first H of
 /// 6.20). A step along which the gradient does not grow teaches nothing.
@@ -66,5 +71,21 @@ impl Direction for Bfgs {
 
     fn restart(&mut self) {
         self.inverse = None;
+    }
+
+    fn remember(&self, _: &Space, _: &ThetaLayout, memory: &mut MethodMemory) -> Result<()> {
+        if let Some(inverse) = &self.inverse {
+            memory.put(INVERSE, &*inverse.elements);
+        }
+        Ok(())
+    }
+
+    fn recall(&mut self, _: &mut Space, layout: &ThetaLayout, memory: &MethodMemory) -> Result<()> {
+        if memory.has(INVERSE) {
+            let order = check_dense(layout.elements())?;
+            let elements = memory.list(INVERSE, order * order)?.to_vec();
+            self.inverse = Some(Symmetric { order, elements });
+        }
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! Polak-Ribière+ (Gilbert and Nocedal 1992): β = max(0, y·g / g₋·g₋). Hager-Zhang (2005), equation 1.5 with the
 //! truncation of 1.6 and 1.7: β = (y − 2d₋·‖y‖²/(d₋·y))·g / (d₋·y), but not below −1/(‖d₋‖·min(η, ‖g₋‖)).
 
-use super::{Direction, FirstStep, Here, LastStep};
+use super::{Direction, FirstStep, Here, StepProducts};
 use crate::Result;
 use crate::solve::space::{MINUS_ONE, ONE, Slot};
 
@@ -25,7 +25,7 @@ pub(crate) struct Conjugate {
 }
 
 impl Conjugate {
-    fn beta(&self, last: &LastStep) -> f64 {
+    fn beta(&self, last: &StepProducts) -> f64 {
         let beta = match self.form {
             ConjugateForm::PolakRibiere => (last.change_gradient / last.former_gradient_squared).max(0.0),
             ConjugateForm::HagerZhang => {
@@ -44,7 +44,7 @@ impl Conjugate {
 
 impl Direction for Conjugate {
     fn record(&mut self, here: &mut Here) -> Result<()> {
-        let beta = here.last.map_or(0.0, |last| self.beta(last));
+        let beta = here.last.map_or(0.0, |last| self.beta(&last.products));
         here.space.write(&[(self.beta, beta)]);
         here.space.scale_add(here.direction, self.beta, here.gradient, MINUS_ONE, ONE)
     }

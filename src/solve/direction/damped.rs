@@ -6,8 +6,11 @@
 
 use super::{Direction, Here, TrustModel};
 use crate::Result;
+use crate::plan::ThetaLayout;
 use crate::solve::dense::{Symmetric, dot, matrix};
+use crate::solve::memory::MethodMemory;
 use crate::solve::problem::Curvature;
+use crate::solve::space::Space;
 
 /// Trials are taken from this share of what was foretold on.
 const LEAST_RATIO: f64 = 1e-4;
@@ -40,6 +43,8 @@ pub(crate) struct Damped {
     lambda: f64,
     /// What λ grows by at the next bad trial.
     growth: f64,
+    /// D.
+    scale: Option<Vec<f64>>,
     model: Option<Model>,
     products: u64,
 }
@@ -47,13 +52,12 @@ pub(crate) struct Damped {
 struct Model {
     matrix: Symmetric,
     gradient: Vec<f64>,
-    scale: Vec<f64>,
 }
 
 impl Damped {
     /// With λ at its start.
     pub fn new(scaling: Scaling, damping: Damping, lambda: f64) -> Self {
-        Damped { scaling, damping, lambda, growth: 2.0, model: None, products: 0 }
+        Damped { scaling, damping, lambda, growth: 2.0, scale: None, model: None, products: 0 }
     }
 }
 
@@ -65,21 +69,37 @@ impl Direction for Damped {
         let gradient = here.space.read_vector(here.gradient, &layout)?;
         let diagonal = matrix.diagonal();
         let largest = diagonal.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-        let scale = match (self.scaling, self.model.take()) {
+        let scale = match (self.scaling, self.scale.take()) {
             (Scaling::Diagonal, before) => {
-                let floor =
-                    before.map_or_else(|| vec![LEAST_SCALE * largest; matrix.order], |model| model.scale);
+                let floor = before.unwrap_or_else(|| vec![LEAST_SCALE * largest; matrix.order]);
                 diagonal.iter().zip(floor).map(|(now, before)| now.max(before)).collect()
             }
-            (Scaling::Identity, Some(before)) => before.scale,
+            (Scaling::Identity, Some(before)) => before,
             (Scaling::Identity, None) => vec![largest; matrix.order],
         };
-        self.model = Some(Model { matrix, gradient, scale });
+        self.scale = Some(scale);
+        self.model = Some(Model { matrix, gradient });
         Ok(())
     }
 
     fn products(&self) -> u64 {
         self.products
+    }
+
+    fn remember(&self, _: &Space, _: &ThetaLayout, memory: &mut MethodMemory) -> Result<()> {
+        memory.put("damping", [self.lambda, self.growth]);
+        if let Some(scale) = &self.scale {
+            memory.put("scale", &**scale);
+        }
+        Ok(())
+    }
+
+    fn recall(&mut self, _: &mut Space, layout: &ThetaLayout, memory: &MethodMemory) -> Result<()> {
+        [self.lambda, self.growth] = memory.numbers("damping")?;
+        if memory.has("scale") {
+            self.scale = Some(memory.list("scale", layout.elements())?.to_vec());
+        }
+        Ok(())
     }
 
     fn trust(&mut self) -> Option<&mut dyn TrustModel> {
@@ -89,7 +109,9 @@ impl Direction for Damped {
 
 impl TrustModel for Damped {
     fn step(&mut self, here: &mut Here) -> Result<f64> {
-        let Some(Model { matrix, gradient, scale }) = &self.model else { return Ok(0.0) };
+        let (Some(Model { matrix, gradient }), Some(scale)) = (&self.model, &self.scale) else {
+            return Ok(0.0);
+        };
         let added: Vec<f64> = scale.iter().map(|scale| self.lambda * scale).collect();
         let descent: Vec<f64> = gradient.iter().map(|g| -g).collect();
         let step = matrix.plus_diagonal(&added).solve_modified(&descent, here.roundoff());

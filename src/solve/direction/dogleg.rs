@@ -5,8 +5,11 @@ use super::damped::foretold;
 use super::{Direction, Here, TrustModel};
 use crate::Result;
 use crate::linear::norm;
+use crate::plan::ThetaLayout;
 use crate::solve::dense::{Symmetric, dot, matrix};
+use crate::solve::memory::MethodMemory;
 use crate::solve::problem::Curvature;
+use crate::solve::space::Space;
 
 /// Trials are taken from this share of what was foretold on; below the second Δ shrinks, above the third it may grow
 /// (Nocedal and Wright, algorithm 4.1).
@@ -55,6 +58,16 @@ impl Direction for Dogleg {
 
     fn products(&self) -> u64 {
         self.products
+    }
+
+    fn remember(&self, _: &Space, _: &ThetaLayout, memory: &mut MethodMemory) -> Result<()> {
+        memory.put("radius", [self.radius]);
+        Ok(())
+    }
+
+    fn recall(&mut self, _: &mut Space, _: &ThetaLayout, memory: &MethodMemory) -> Result<()> {
+        [self.radius] = memory.numbers("radius")?;
+        Ok(())
     }
 
     fn trust(&mut self) -> Option<&mut dyn TrustModel> {

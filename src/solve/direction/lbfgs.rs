@@ -4,9 +4,11 @@
 //! Both loops run on the device without a word from the host: a dot product leaves its coefficient in a slot from which
 //! the next sum takes it.
 
-use super::{Direction, FirstStep, Here, LastStep};
+use super::{Direction, FirstStep, Here, StepProducts};
 use crate::Result;
-use crate::solve::space::{MINUS_ONE, ONE, Slot, Vector, ZERO};
+use crate::plan::ThetaLayout;
+use crate::solve::memory::MethodMemory;
+use crate::solve::space::{MINUS_ONE, ONE, Slot, Space, Vector, ZERO};
 
 /// L-BFGS.
 pub(crate) struct Lbfgs {
@@ -16,6 +18,8 @@ pub(crate) struct Lbfgs {
     /// which H is scaled without any.
     first: usize,
     pairs: Vec<Pair>,
+    /// y·y of the newest pair.
+    squared: f64,
 }
 
 /// A step and the change of the gradient along it, and the slots of 1/(s·y) and α.
@@ -24,12 +28,14 @@ struct Pair {
     change: Vector,
     inverse: Slot,
     alpha: Slot,
+    /// s·y.
+    across: f64,
 }
 
 impl Lbfgs {
     /// With the slots from `first` on.
     pub fn new(history: usize, first: usize) -> Self {
-        Lbfgs { history, first, pairs: Vec::new() }
+        Lbfgs { history, first, pairs: Vec::new(), squared: 1.0 }
     }
 
     fn beta(&self) -> Slot {
@@ -45,26 +51,31 @@ impl Lbfgs {
         // What rounding leaves of a product has no sign to trust. Unlike a fixed bound, this knows no units.
         let roundoff = here.space.roundoff();
         let curves =
-            |last: &&LastStep| last.step_change > roundoff * (last.step_squared * last.change_squared).sqrt();
-        let Some(last) = here.last.filter(curves) else { return Ok(()) };
-        let pair = match self.pairs.len() < self.history {
-            true => {
-                let place = self.first + 2 * self.pairs.len();
-                Pair {
-                    step: here.space.vector()?,
-                    change: here.space.vector()?,
-                    inverse: Slot(place),
-                    alpha: Slot(place + 1),
-                }
-            }
+            |of: &StepProducts| of.step_change > roundoff * (of.step_squared * of.change_squared).sqrt();
+        let Some(last) = here.last.filter(|last| curves(&last.products)) else { return Ok(()) };
+        let StepProducts { step_change, change_squared, .. } = last.products;
+        let mut pair = match self.pairs.len() < self.history {
+            true => self.new_pair(here.space)?,
             false => self.pairs.remove(0),
         };
         here.space.copy(&pair.step, &last.step);
         here.space.copy(&pair.change, &last.change);
-        let scale = last.step_change / last.change_squared;
-        here.space.write(&[(pair.inverse, 1.0 / last.step_change), (self.gamma(), scale)]);
-        self.pairs.push(pair);
+        pair.across = step_change;
+        self.keep(here.space, pair, change_squared);
         Ok(())
+    }
+
+    fn new_pair(&self, space: &Space) -> Result<Pair> {
+        let place = self.first + 2 * self.pairs.len();
+        let (step, change) = (space.vector()?, space.vector()?);
+        Ok(Pair { step, change, inverse: Slot(place), alpha: Slot(place + 1), across: 1.0 })
+    }
+
+    /// Makes `pair` the newest, whose y·y is `squared`.
+    fn keep(&mut self, space: &mut Space, pair: Pair, squared: f64) {
+        space.write(&[(pair.inverse, 1.0 / pair.across), (self.gamma(), pair.across / squared)]);
+        self.squared = squared;
+        self.pairs.push(pair);
     }
 }
 
@@ -96,5 +107,27 @@ impl Direction for Lbfgs {
 
     fn restart(&mut self) {
         self.pairs.clear();
+    }
+
+    fn remember(&self, space: &Space, layout: &ThetaLayout, memory: &mut MethodMemory) -> Result<()> {
+        for (number, pair) in self.pairs.iter().enumerate() {
+            memory.put(format!("pair{number}.step"), space.numbers_of(&pair.step, layout)?);
+            memory.put(format!("pair{number}.change"), space.numbers_of(&pair.change, layout)?);
+            memory.put(format!("pair{number}.products"), [pair.across, self.squared]);
+        }
+        Ok(())
+    }
+
+    fn recall(&mut self, space: &mut Space, layout: &ThetaLayout, memory: &MethodMemory) -> Result<()> {
+        for number in (0..self.history).take_while(|number| memory.has(&format!("pair{number}.step"))) {
+            let [across, squared] = memory.numbers(&format!("pair{number}.products"))?;
+            let pair = Pair { across, ..self.new_pair(space)? };
+            for (vector, name) in [(&pair.step, "step"), (&pair.change, "change")] {
+                let numbers = memory.list(&format!("pair{number}.{name}"), layout.elements())?;
+                space.write_vector(vector, layout, numbers)?;
+            }
+            self.keep(space, pair, squared);
+        }
+        Ok(())
     }
 }

@@ -18,9 +18,11 @@ pub(crate) use newton::DenseNewton;
 pub(crate) use newton_cg::NewtonCg;
 pub(crate) use steepest::Steepest;
 
+use super::memory::MethodMemory;
 use super::problem::Problem;
 use super::space::{Space, Vector};
 use crate::Result;
+use crate::plan::ThetaLayout;
 
 /// What stands at hand for a direction: the objective at the current point, the vectors around it, and what the last step
 /// was.
@@ -48,6 +50,13 @@ impl Here<'_> {
 pub(crate) struct LastStep {
     pub step: Vector,
     pub change: Vector,
+    pub products: StepProducts,
+}
+
+/// Dot products of the last step's vectors.
+#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct StepProducts {
     /// s·y, y·y and s·s.
     pub step_change: f64,
     pub change_squared: f64,
@@ -71,6 +80,22 @@ pub(crate) trait Direction {
 
     /// Forgets what earlier steps taught.
     fn restart(&mut self) {}
+
+    /// Writes down what [`Direction::recall`] needs to go on bit for bit.
+    ///
+    /// # Errors
+    /// What the device fails with.
+    fn remember(&self, _: &Space, _: &ThetaLayout, _: &mut MethodMemory) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes up what another direction of the same kind remembered.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] where that was of other vectors; what the device fails with.
+    fn recall(&mut self, _: &mut Space, _: &ThetaLayout, _: &MethodMemory) -> Result<()> {
+        Ok(())
+    }
 
     /// The step along it that is tried first.
     fn first_step(&self) -> FirstStep {

@@ -6,7 +6,7 @@ use crate::data;
 use crate::graph::StepContext;
 use crate::nn::Loss;
 use crate::plan::{Destination, Precision, Program};
-use crate::solve::{Curvature, Method, Tolerances};
+use crate::solve::{Curvature, METHODS, Method, Tolerances};
 use crate::train::program::{FEATURES, Feed, Recipe, TARGETS, direction};
 use crate::{Optimizer, Status};
 
@@ -102,6 +102,41 @@ fn a_method_goes_on_from_a_snapshot_and_in_less_memory() {
     assert!((epoch.train_loss - expected.train_loss).abs() < 1e-6, "{epoch:?} {expected:?}");
 }
 
+#[test]
+fn every_method_goes_on_bit_for_bit_and_stays_where_it_ended() {
+    let rows = || Split { train: classes(500), test: None };
+    for rule in METHODS {
+        let method = rule.name;
+        let options = TrainOptions {
+            // Some of them end before.
+            tolerances: Tolerances { value: Some(1e-4), ..Tolerances::default() },
+            length: Length::Steps(12),
+            log_every: 1,
+            ..by_method("mlp:4:tanh", method)
+        };
+        let mut whole = Trainer::new(&gpu(), rows(), options.clone()).unwrap();
+        finish(&mut whole).unwrap();
+        let mut first = Trainer::new(&gpu(), rows(), options.clone()).unwrap();
+        until_step(&mut first, 3);
+        let mut second = Trainer::new(&gpu(), rows(), options.clone()).unwrap();
+        second.restore(&first.snapshot().unwrap()).unwrap();
+        assert_eq!(second.snapshot().unwrap(), first.snapshot().unwrap(), "{method}");
+        finish(&mut second).unwrap();
+        assert_eq!(second.method_report(), whole.method_report(), "{method}");
+        let ended = whole.snapshot().unwrap();
+        assert_eq!(second.snapshot().unwrap(), ended, "{method}");
+        let mut third = Trainer::new(&gpu(), rows(), options).unwrap();
+        third.restore(&ended).unwrap();
+        finish(&mut third).unwrap();
+        assert_eq!(third.snapshot().unwrap(), ended, "{method}");
+        assert_eq!(
+            third.method_report().map(|report| report.status),
+            whole.method_report().map(|report| report.status),
+            "{method}"
+        );
+    }
+}
+
 /// A step of a whole matrix is hundreds of passes over the rows; it is broken off, and the last whole step stands.
 #[test]
 fn a_step_that_is_broken_off_leaves_the_last_whole_one() {
@@ -125,7 +160,9 @@ fn a_step_that_is_broken_off_leaves_the_last_whole_one() {
         }
     });
     assert_eq!(event, Event::Interrupted);
-    let after = trainer.snapshot().unwrap();
+    let mut after = trainer.snapshot().unwrap();
+    // What is remembered besides is of the step that was begun.
+    assert!(before.method.take().is_some() && after.method.take().is_some());
     assert!(after == before, "after step {} and not {}", after.step, before.step);
     let EpochRecord { step, .. } = loop {
         if let Event::Epoch(epoch) = trainer.next_event(&NEVER).unwrap() {

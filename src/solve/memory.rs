@@ -1,0 +1,36 @@
+//! What a method has learnt on its way, as the host keeps it: to go on elsewhere as if it had never stopped.
+
+use std::collections::BTreeMap;
+
+use crate::{Error, Result};
+
+/// Lists of numbers by name: where a method stands and what it learnt, bit for bit.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct MethodMemory(pub(crate) BTreeMap<String, Vec<f64>>);
+
+impl MethodMemory {
+    pub(crate) fn put(&mut self, name: impl Into<String>, numbers: impl Into<Vec<f64>>) {
+        self.0.insert(name.into(), numbers.into());
+    }
+
+    /// Whether there is anything of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// # Errors
+    /// [`Error::Shape`] where there are not as many numbers of this name.
+    pub(crate) fn list(&self, name: &str, length: usize) -> Result<&[f64]> {
+        self.0.get(name).map(Vec::as_slice).filter(|numbers| numbers.len() == length).ok_or_else(|| {
+            Error::shape("loading a snapshot", format!("its method keeps no {length} numbers as `{name}`"))
+        })
+    }
+
+    /// # Errors
+    /// As [`MethodMemory::list`].
+    pub(crate) fn numbers<const N: usize>(&self, name: &str) -> Result<[f64; N]> {
+        let mut numbers = [0.0; N];
+        numbers.copy_from_slice(self.list(name, N)?);
+        Ok(numbers)
+    }
+}
