@@ -25,6 +25,12 @@ fn double_top(x: f64) -> f64 {
     return bitcast<f64>(bitcast<u64>(x) & 0xfffffffff8000000lu);
 }
 
+// Without the last bit: a difference that cancels does not have it, and compilers do not add up what is taken off before and
+// behind, as NVIDIA's does.
+fn double_even(x: f64) -> f64 {
+    return bitcast<f64>(bitcast<u64>(x) & 0xfffffffffffffffelu);
+}
+
 // 2^k for -1022 <= k <= 1023.
 fn double_power_of_two(k: i32) -> f64 {
     return bitcast<f64>(u64(k + 1023) << 52u);
@@ -146,8 +152,9 @@ fn double_pow(x: f64, y: f64) -> f64 {
 // errs by about |x|·10⁻¹⁶, and from 2⁵⁰ on it is NaN.
 fn double_quarter(x: f64) -> vec2<f64> {
     let count = floor(x * 0.6366197723675814 + 0.5);
-    let r = (((x - count * 1.570796325802803) - count * 9.920935739593517e-10) - count * 5.721188709663575e-18)
-        - count * 1.6446256936324258e-26;
+    let first = double_even(x - count * 1.570796325802803);
+    let second = double_even(first - count * 9.920935739593517e-10);
+    let r = (second - count * 5.721188709663575e-18) - count * 1.6446256936324258e-26;
     let known = bitcast<u64>(abs(x)) < 0x4310000000000000lu;
     return vec2<f64>(select(double_nan(x), r, known), count - 4.0 * floor(0.25 * count));
 }

@@ -194,7 +194,7 @@ mod tests {
             // Four tiles without and four with workgroup memory, each whole and in five ways split, but the own.
             ("desktop", &desktop, SHAPE, 8 * 6 - 1),
             ("units, but f32", &units, SHAPE, 8 * 6 - 1),
-            ("units", &units, half, 10 * 6 - 1),
+            ("units", &units, half, 11 * 6 - 1),
             ("short sums", &desktop, ProductShape { k: 255, ..SHAPE }, 8 - 1),
         ];
         for (label, profile, shape, count) in rows {

@@ -26,9 +26,10 @@ const SOFTWARE: Speed =
 /// Not measured: half of what integrated GPUs of the last years claim, memory as fast as two channels of DDR5.
 const INTEGRATED: Speed =
     Speed { submission: 2e-5, launch: 5e-6, operations: 1e12, bytes: 5e10, workgroups: 64.0 };
-/// Not measured: a third of what mid-range cards of the last years claim, and two thirds of their bandwidth.
+/// Launches are those of an H200, arithmetic and memory between that (2e13, 2.5e12) and what mid-range cards of the last years
+/// can be hoped to do (5e12, 3e11).
 const DISCRETE: Speed =
-    Speed { submission: 2e-5, launch: 5e-6, operations: 5e12, bytes: 3e11, workgroups: 256.0 };
+    Speed { submission: 2e-5, launch: 5e-6, operations: 1e13, bytes: 8e11, workgroups: 256.0 };
 
 fn speed(class: AdapterClass) -> &'static Speed {
     match class {

@@ -10,8 +10,8 @@ use super::kernels::matmul::{
 };
 use super::lower::Lowerer;
 use super::{Binding, Precision};
+use crate::graph::Var;
 use crate::graph::ops::{Extents, MatMul, ReduceKind};
-use crate::graph::{Dim, Var};
 use crate::{Error, Result};
 
 /// One of the three matrices as it lies: rows of `columns` adjacent elements.
@@ -41,9 +41,6 @@ struct Product {
     transposed: [bool; 2],
     /// Which matrix is cut along m, n and k, if one is.
     cut: [Option<Side>; 3],
-    /// Whether C has the batch in its shape: its sums are not split, for with more rows there would be fewer parts, and a
-    /// larger batch would take less memory.
-    grows: bool,
     /// k of the last batch entry, where the entries are parts of a summed axis.
     last_k: Option<usize>,
     /// The sum of A's rows that is stored beside C.
@@ -146,8 +143,7 @@ impl Lowerer<'_> {
                 cut[axis] = Some(side);
             }
         }
-        let grows = graph.shape(root).dims().iter().any(|dim| matches!(dim, Dim::Batch(_)));
-        Ok(Product { extents, a, b, c, transposed, cut, grows, last_k: None, sum: None })
+        Ok(Product { extents, a, b, c, transposed, cut, last_k: None, sum: None })
     }
 
     /// A product split along the summed axis: its parts are batch entries of one dispatch, each `chunk` long, which writes
@@ -353,7 +349,7 @@ impl Product {
     fn chunk(&self, parts: usize) -> Option<usize> {
         let k = self.extents.k;
         let chunk = k.div_ceil(parts).next_multiple_of(16);
-        let is_plain = self.extents.batches == 1 && self.cut == [None; 3] && !self.grows;
+        let is_plain = self.extents.batches == 1 && self.cut == [None; 3];
         (is_plain && chunk < k).then_some(chunk)
     }
 

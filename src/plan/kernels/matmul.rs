@@ -159,11 +159,21 @@ fn main(
 /// What workgroup `place` of a product does.
 fn compute(text: &mut String, spec: &MatmulSpec) {
     locate(text, spec.tile);
-    begin_sums(text, spec);
     match spec.tile.body {
-        Body::Direct | Body::Broadcast => direct::sum(text, spec),
-        Body::Staged => staged::sum(text, spec),
-        Body::Units => units::sum(text, spec),
+        Body::Direct | Body::Broadcast => {
+            begin_sums(text, spec);
+            direct::sum(text, spec);
+        }
+        Body::Staged => {
+            begin_sums(text, spec);
+            staged::sum(text, spec);
+        }
+        Body::Units => {
+            units::sum(text, spec);
+            // Registers are the fragments' until then.
+            begin_sums(text, spec);
+            units::hand_out(text, spec.tile);
+        }
     }
     for row in 0..spec.tile.rows {
         let _ = writeln!(text, "    if row0 + {}u < p.m {{", spec.tile.row_offset(row));

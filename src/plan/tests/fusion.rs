@@ -2,7 +2,7 @@
 
 use super::{Loaded, gpu, planning::sound, random, relative_error, results_program, run_with};
 use crate::Result;
-use crate::gpu::{Kernels, Profile};
+use crate::gpu::{AdapterClass, Kernels, Profile, RowRuns};
 use crate::graph::reference::StepContext;
 use crate::graph::{Dim, Element, Graph, Initial, Shape, TensorType, Var};
 use crate::plan::{Destination, Plan, Program};
@@ -58,7 +58,10 @@ fn labels(plan: &Plan) -> Vec<&str> {
 
 #[test]
 fn a_training_step_has_no_kernel_for_biases_activations_and_their_derivatives() {
-    let plan = Plan::new(&mlp(&[12, 16, 24, 10]).unwrap(), gpu().profile(), 32).unwrap();
+    // Software shares no dispatch among products and splits none.
+    let class = AdapterClass::Software;
+    let profile = Profile { row_runs: RowRuns::Never, class, ..gpu().profile().clone() };
+    let plan = Plan::new(&mlp(&[12, 16, 24, 10]).unwrap(), &profile, 32).unwrap();
     let mut found = labels(&plan);
     let forward = ["matmul", "matmul", "matmul", "cross-entropy", "sum", "cross-entropy gradient"];
     assert_eq!(found[..6], forward);

@@ -4,10 +4,10 @@
 use super::fusion::{mlp, mlp_step};
 use super::tilings::smallest_staged;
 use super::{Loaded, gpu, random, relative_error};
-use crate::gpu::{Kernels, Profile};
+use crate::gpu::{Gpu, GpuOptions, Kernels, Profile};
 use crate::graph::reference::{StepContext, philox_uniform};
 use crate::graph::{Graph, Var};
-use crate::plan::kernels::matmul::{ProductShape, Tiling, Tilings, tiling_for};
+use crate::plan::kernels::matmul::{ProductShape, Tile, Tiling, Tilings, tiles, tiling_for};
 use crate::plan::{Blueprint, Destination, Gradients, Home, Plan, Precision, Program};
 
 /// Half the distance of neighbouring numbers of 16 bits (10 bits behind the first), relative to them.
@@ -93,6 +93,41 @@ fn products_with_half_operands_and_results_are_those_of_f64() {
         // Operands are exact and sums are f32, as in f32 itself; a half result is rounded once.
         let bound = if (number / 8) >> 4 & 1 == 1 { HALF_ROUNDING } else { 2e-6 };
         assert!(found < bound, "case {number}: {shape:?}: {found}");
+    }
+}
+
+/// Every tile on matrix units in all layouts, below one tile and beyond, in whole vectors and not, whole and in parts.
+#[test]
+fn products_on_matrix_units_are_those_of_f64() {
+    let gpu = Gpu::new(&GpuOptions { matrix_units: true, ..GpuOptions::default() }).unwrap();
+    let on_units: Vec<Tile> = tiles(gpu.profile()).filter(Tile::on_units).collect();
+    if !gpu.profile().matrix_units {
+        assert!(on_units.is_empty());
+        return;
+    }
+    let kernels = Kernels::new(&gpu);
+    for (tile, case) in on_units.into_iter().flat_map(|tile| (0..4).map(move |case| (tile, case))) {
+        for shape in [[5, 3, 7], [132, 68, 36], [129, 300, 201], [256, 128, 2048]] {
+            // Both operands in 16 bits.
+            let number = case | 0b1100;
+            let Product { program, step, wanted } = product(number, shape);
+            let [m, n, k] = shape;
+            let transposed = [0, 1].map(|place| (number >> place) & 1 == 1);
+            let key = ProductShape { m, n, k, transposed, half: [true; 2] };
+            let blueprint =
+                Blueprint::new(&program, gpu.profile(), Gradients::Overwrite, Precision::F16).unwrap();
+            for parts in [1, 4] {
+                let tilings = Tilings::from([(key, Tiling { tile, parts })]);
+                let plan = blueprint.clone().with_tilings(tilings).plan(1).unwrap();
+                let loaded = Loaded::of(&gpu, &kernels, plan);
+                assert!(loaded.plan.kernels.iter().any(|kernel| kernel.wgsl.contains("coop_mat")));
+                loaded.fill(0xFF);
+                loaded.step(&step);
+                let found = relative_error(&loaded.values(&program)[0], &wanted);
+                // Sums of up to 2,048 exact products, in f32 that some units cut short instead of rounding it.
+                assert!(found < 1e-4, "{tile}, case {case}, {shape:?} in {parts} parts: {found}");
+            }
+        }
     }
 }
 

@@ -115,16 +115,29 @@ fn plans_for_a_gpu_are_right_on_every_adapter() {
     }
 }
 
+/// On software to the bit; elsewhere to what WGSL leaves open of a division (2.5 units in the last place), which NVIDIA's
+/// compiler does in other ways beside checks.
+fn alike(found: &[Vec<u8>], expected: &[Vec<u8>]) -> bool {
+    let numbers = |bytes: &Vec<u8>| bytemuck::pod_collect_to_vec::<u8, f32>(bytes);
+    let near =
+        |(a, b): (f32, f32)| a.to_bits() == b.to_bits() || (a - b).abs() <= 5.0 * f32::EPSILON * b.abs();
+    found == expected
+        || gpu().profile().class != AdapterClass::Software
+            && found.iter().zip(expected).all(|(a, b)| numbers(a).into_iter().zip(numbers(b)).all(near))
+}
+
 #[test]
-fn kernels_with_runtime_checks_give_the_same_bits() {
+fn kernels_with_runtime_checks_give_the_same_results() {
     let checked = Gpu::new(&GpuOptions { checked: true, ..GpuOptions::default() }).unwrap();
     let [without, with] = [gpu(), &checked].map(Kernels::new);
     for (name, program, step) in programs() {
         let unchecked = bytes(gpu(), &without, &program, 1, &step);
-        assert!(bytes(&checked, &with, &program, 1, &step) == unchecked, "{name}");
+        let checked = bytes(&checked, &with, &program, 1, &step);
+        assert!(alike(&checked, &unchecked), "{name}");
     }
     for (name, program, step) in gradient_programs() {
         let unchecked = accumulated_twice(gpu(), &without, &program, &step);
-        assert!(accumulated_twice(&checked, &with, &program, &step) == unchecked, "accumulated {name}");
+        let checked = accumulated_twice(&checked, &with, &program, &step);
+        assert!(alike(&checked, &unchecked), "accumulated {name}");
     }
 }

@@ -88,11 +88,12 @@ fn a_restored_run_in_f16_continues_bit_for_bit() {
 
 #[test]
 fn f16_learns_as_much_as_f32_in_less_memory() {
-    let gpu = gpu();
+    let gpu = by_kernels();
     let run = |precision| {
         let options = TrainOptions {
             model: "mlp:64,64".parse().unwrap(),
             batch: BatchSize::Rows(256),
+            micro_batch: BatchSize::Rows(256),
             // In f32 too, so that both updates look at the gradient's norm.
             modifiers: Modifiers { loss_scale: Some(65536.0), ..Modifiers::default() },
             precision,

@@ -232,6 +232,7 @@ fn a_run_goes_on_in_less_memory_when_the_limit_drops() {
     let options = || TrainOptions {
         model: "mlp:256,256:tanh".parse().unwrap(),
         batch: BatchSize::Rows(1024),
+        micro_batch: BatchSize::Rows(1024),
         log_every: 1,
         ..options(Length::Steps(9))
     };
@@ -320,7 +321,9 @@ fn recomputation_that_is_asked_for_saves_memory_and_changes_no_bit() {
         ..options(Length::Epochs(2))
     };
     let run = |recompute| {
-        let mut trainer = Trainer::new(&gpu(), split(333), options(recompute)).unwrap();
+        // By rows there is nothing to make again.
+        let gpu = Gpu::new(&GpuOptions { row_runs: RowRuns::Never, ..GpuOptions::default() }).unwrap();
+        let mut trainer = Trainer::new(&gpu, split(333), options(recompute)).unwrap();
         finish(&mut trainer).unwrap();
         (trainer.report().clone(), trainer.parameters().unwrap())
     };

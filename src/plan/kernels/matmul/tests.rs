@@ -101,18 +101,23 @@ fn tilings_of_gpus_fill_them_and_those_of_software_are_never_split() {
     let of = |class, [m, n, k]: [usize; 3]| tiling_for(&Profile { class, ..Profile::portable() }, m, n, k);
     let (discrete, integrated) = (AdapterClass::Discrete, AdapterClass::Integrated);
     let rows = [
-        // Enough of the largest; of 64 × 64; a tile that would lie half beyond C.
-        (discrete, [2048, 2048, 64], STAGED_128, 1),
+        // Enough of the largest; of 64 × 64.
+        (discrete, [4096, 2048, 64], STAGED_128_TALL, 1),
         (discrete, [4096, 512, 784], STAGED_64, 1),
+        // They fill it in parts.
+        (discrete, [1024, 2048, 2048], STAGED_128_TALL, 2),
+        (discrete, [1024, 512, 784], STAGED_64, 4),
+        (discrete, [512, 784, 1024], STAGED_64, 5),
+        // A tile that would lie half beyond C.
         (discrete, [4096, 80, 784], STAGED_32, 1),
         (integrated, [4096, 512, 784], STAGED_128, 1),
         // Axes that fill no tile.
-        (discrete, [8, 512, 784], DIRECT_32, 1),
-        (discrete, [512, 512, 8], DIRECT_32, 1),
-        // Four workgroups of 256, and 16 parts of 64: no part is shorter than 512.
-        (discrete, [64, 64, 16384], STAGED_32, 32),
+        (discrete, [512, 512, 8], STAGED_32, 1),
+        // 16 workgroups of 256, and four: no part is shorter than 128.
+        (discrete, [8, 512, 784], STAGED_32, 6),
+        (discrete, [64, 64, 16384], STAGED_32, 64),
         (integrated, [64, 64, 16384], STAGED_32, 16),
-        (discrete, [10, 512, 4096], DIRECT_32, 8),
+        (discrete, [10, 512, 4096], STAGED_32, 16),
     ];
     for (class, shape, tile, parts) in rows {
         assert_eq!(of(class, shape), Tiling { tile, parts }, "{class:?} {shape:?}");
