@@ -70,6 +70,9 @@ pub(super) fn step(
     let steps_per_submit = trainer.steps_per_submit()?;
     let on_gpu =
         (0..TIMED).map(|_| trainer.time_step()).collect::<Result<Option<Vec<f64>>>>()?.and_then(median);
+    // What is timed is one of the batch's parts, which are alike.
+    let parts_of_batch = trainer.report().batch as f64 / trainer.report().micro_batch as f64;
+    let on_gpu = on_gpu.map(|seconds| parts_of_batch * seconds);
     let rate = steps as f64 / seconds;
     let streamed_rate = streamed.as_ref().map(|_| steps as f64 / streamed_seconds);
     let report = trainer.report().clone();

@@ -185,7 +185,7 @@ fn lines(racers: &[Racer], minima: &[Minimum], arguments: &RaceArguments) -> Vec
     table_with_targets(arguments, &head, &racers.iter().zip(minima).map(row).collect::<Vec<_>>(), 2)
 }
 
-fn status(status: Status) -> &'static str {
+pub(super) fn status(status: Status) -> &'static str {
     match status {
         Status::Converged => "converged",
         Status::MaxSteps => "all steps made",

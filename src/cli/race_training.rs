@@ -85,8 +85,21 @@ fn target<'a>(race: &'a TrainingRace, arguments: &RaceArguments) -> Option<&'a L
     laps?.into_iter().max_by_key(|lap| lap.step)
 }
 
-fn status(race: &TrainingRace) -> &'static str {
-    if race.diverged.is_some() { "diverged" } else { "finished" }
+fn status(race: &TrainingRace) -> Value {
+    match race.status {
+        _ if race.diverged.is_some() => json!("diverged"),
+        Some(status) => json!(status),
+        None => json!("finished"),
+    }
+}
+
+/// The same for the table; a method says how it ended.
+fn told(race: &TrainingRace) -> &'static str {
+    match race.status {
+        _ if race.diverged.is_some() => "diverged",
+        Some(status) => super::race_expression::status(status),
+        None => "finished",
+    }
 }
 
 fn bytes_per_parameter(race: &TrainingRace) -> f64 {
@@ -139,7 +152,7 @@ fn lines(names: &[String], races: &[TrainingRace], arguments: &RaceArguments) ->
             cell(target(race, arguments).map(|lap| lap.step)),
             cell(last.map(|lap| format!("{:.2}", lap.seconds))),
             format!("{:.1}", bytes_per_parameter(race)),
-            status(race).to_owned(),
+            told(race).to_owned(),
         ]
     };
     let regression =

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::flat::Flat;
+use super::flat::{Flat, NEEDS_RESIDUALS};
 use super::{Minimum, Objective, Status, TracePoint, norm};
 use crate::solve::{Descent, Ending, Method, Test, Tolerances};
 use crate::{Error, Gpu, Precision, Result};
@@ -71,11 +71,7 @@ pub fn minimize_by(gpu: &Gpu, objective: &Objective, options: &MethodOptions) ->
     let began = Instant::now();
     options.tolerances.check()?;
     if options.method.of_residuals() && objective.residuals.is_none() {
-        let message = format!(
-            "{} works on residuals, whose squares are summed: give a vector, as in \"[10*(y-x^2), 1-x]\", and no sum",
-            options.method.name()
-        );
-        return Err(Error::setting("method", message));
+        return Err(Error::setting("method", format!("{} {NEEDS_RESIDUALS}", options.method.name())));
     }
     if options.precision == Precision::F16 {
         return Err(Error::setting("precision", "a method works in f32 or f64, not in f16"));

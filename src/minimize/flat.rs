@@ -11,6 +11,10 @@ use crate::plan::{Blueprint, Destination, Gradients, Plan, Precision, Program, S
 use crate::solve::{Curvature, Problem, Slot, Space, Vector};
 use crate::{Error, Gpu, Result};
 
+/// What a method says that needs residuals and has none.
+pub(super) const NEEDS_RESIDUALS: &str =
+    "works on residuals, whose squares are summed: give a vector, as in \"[10*(y-x^2), 1-x]\", and no sum";
+
 /// An expression on a device.
 pub(super) struct Flat<'a> {
     objective: &'a Objective,
@@ -158,9 +162,7 @@ fn product_program(objective: &Objective, curvature: Curvature) -> Result<Progra
             graph.vjp(&[(residuals, cotangent)], &unknowns)?
         }
         (Curvature::GaussNewton, None) => {
-            let message = "works on residuals, whose squares are summed: give a vector, as in \
-                           \"[10*(y-x^2), 1-x]\", and no sum";
-            return Err(Error::setting("method", message));
+            return Err(Error::setting("method", NEEDS_RESIDUALS));
         }
     };
     Ok(Program { graph: with_cut_chains(graph), outputs: gradients(&product).collect() })

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::{Gait, Racer};
 use crate::data::Split;
+use crate::minimize::Status;
 use crate::optim::{Modifiers, Optimizer, Schedule};
 use crate::solve::Tolerances;
 use crate::train::{BatchSize, EpochRecord, Evaluation, Event, TrainOptions, Trainer};
@@ -33,6 +34,8 @@ pub struct TrainingRace {
     pub steps: u64,
     /// Why it ended early, where its loss was no longer finite.
     pub diverged: Option<String>,
+    /// How a method ended; none for an update rule.
+    pub status: Option<Status>,
     /// Bytes of GPU memory that its state takes, beyond θ and the gradient.
     pub state_bytes: u64,
     /// Numbers in θ.
@@ -77,12 +80,14 @@ pub fn race_training(
         laps: Vec::new(),
         steps: 0,
         diverged: None,
+        status: None,
         state_bytes: report.bytes.state,
         parameters: report.parameters,
     };
     warm_up(&mut trainer)?;
     let ended = run(&mut trainer, &mut race.laps, &mut on_lap);
     race.steps = trainer.steps();
+    race.status = trainer.method_report().and_then(|report| report.status);
     match ended {
         Ok(()) => Ok(race),
         Err(Error::Diverged(message)) => Ok(TrainingRace { diverged: Some(message), ..race }),
@@ -165,7 +170,8 @@ mod tests {
         };
         let laps =
             vec![lap(1, 2.0, Some(0.1)), lap(2, 0.5, None), lap(3, 1.0, Some(0.9)), lap(4, 0.1, Some(0.8))];
-        let race = TrainingRace { laps, steps: 4, diverged: None, state_bytes: 0, parameters: 1 };
+        let race =
+            TrainingRace { laps, steps: 4, diverged: None, status: None, state_bytes: 0, parameters: 1 };
         let step = |lap: Option<&Lap>| lap.map(|lap| lap.step);
         for (loss, expected) in [(3.0, Some(1)), (1.0, Some(2)), (0.1, Some(4)), (0.05, None)] {
             assert_eq!(step(race.reaching_loss(loss)), expected, "{loss}");

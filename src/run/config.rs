@@ -283,6 +283,10 @@ impl Stepping {
             other => other,
         };
         if let Some(method) = method(Some(&of_method)).map_err(named)? {
+            if of_method.get(RATE).and_then(Value::as_str).is_some_and(LineSearch::is_meant) {
+                let message = format!("{} looks for its steps itself; leave --lr away", method.name());
+                return Err(Error::setting(RATE, message));
+            }
             let optimizer = decay.map_or(Optimizer::new(PENALTIES), |decay| {
                 Optimizer::new(PENALTIES)?.with(DECAY, hyper_value(DECAY, &decay)?)
             });

@@ -3,7 +3,7 @@
 
 use super::memory_model::{MemoryModel, Sized, Way};
 use super::options::{BatchSize, Choice};
-use crate::gpu::format_bytes;
+use crate::gpu::{AdapterClass, format_bytes};
 use crate::plan::Gradients;
 use crate::plan::memory::ByteCounts;
 use crate::{Error, Result};
@@ -11,6 +11,8 @@ use crate::{Error, Result};
 /// What reaches this part of the best speed is as fast: the estimate of time knows no better, and memory that is
 /// left is worth more.
 const AS_FAST: f64 = 0.98;
+/// The same for parts of a batch on a GPU, whose estimates are rough.
+const ABOUT_AS_FAST: f64 = 0.9;
 
 /// Tensors that a message names.
 const NAMED_TENSORS: usize = 4;
@@ -130,9 +132,17 @@ impl MemoryModel {
             rated.push((batch, micro_batch, batch as f64 / seconds));
         }
         let fastest = rated.iter().map(|(_, _, rate)| *rate).fold(0.0, f64::max);
-        let as_fast = rated.into_iter().filter(|(_, _, rate)| *rate >= AS_FAST * fastest);
-        let smallest = as_fast.min_by_key(|(_, micro_batch, _)| *micro_batch);
-        let Some((batch, micro_batch, rate)) = smallest else { return Ok(None) };
+        let at_least = |share: f64| rated.iter().filter(move |(_, _, rate)| *rate >= share * fastest);
+        let micro_batch = |rated: &&(usize, usize, f64)| rated.1;
+        let on_gpu = self.profile.class != AdapterClass::Software;
+        let taken = match self.options.batch {
+            // What is asked for is done whole where there is memory: drivers and tuned products do better than an estimate
+            // knows. A CPU's caches hold few rows.
+            BatchSize::Rows(_) if on_gpu => at_least(ABOUT_AS_FAST).max_by_key(micro_batch),
+            // A smaller batch learns more from a row.
+            BatchSize::Rows(_) | BatchSize::Auto => at_least(AS_FAST).min_by_key(micro_batch),
+        };
+        let Some(&(batch, micro_batch, rate)) = taken else { return Ok(None) };
         let bytes = self.size(&way, micro_batch, Gradients::Overwrite, budget)?.bytes.total;
         Ok(Some(Fitted { way, batch, micro_batch, largest, bytes, rate }))
     }

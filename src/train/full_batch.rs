@@ -186,6 +186,12 @@ impl FullBatch {
         Ok(if self.descent.steps() > before { Stepped::Whole } else { Stepped::None })
     }
 
+    /// Passes over the rows since the run began.
+    fn passes(&self) -> u64 {
+        let Descended { evaluations, products, .. } = self.descent.descended();
+        evaluations + products
+    }
+
     fn report(&self) -> MethodReport {
         MethodReport { status: self.ending.map(Status::from), ..MethodReport::of(&self.descent.descended()) }
     }
@@ -307,7 +313,9 @@ impl Trainer {
                 session.method_memory.take().as_ref(),
             )?),
         };
+        let former_passes = full_batch.passes();
         let stepped = full_batch.step(engine, interrupted)?;
+        let passes = full_batch.passes() - former_passes;
         let (descended, ending) = (full_batch.descent.descended(), full_batch.ending);
         let data = std::mem::take(&mut full_batch.rows.waited);
         self.clock.waited_for_data(data);
@@ -333,7 +341,7 @@ impl Trainer {
         self.progress.step += 1;
         self.progress.batch += 1;
         (self.progress.loss_sum, self.progress.loss_rows) = (descended.value * rows as f64, rows);
-        self.epoch_began = (began, rows);
+        self.epoch_began = (began, rows * passes);
         let step = self.progress.step;
         if self.is_logged(step) {
             self.events.push_back(Event::Step(StepRecord {

@@ -106,8 +106,8 @@ fn tilings_of_gpus_fill_them_and_those_of_software_are_never_split() {
         (discrete, [4096, 512, 784], STAGED_64, 1),
         // They fill it in parts.
         (discrete, [1024, 2048, 2048], STAGED_128_TALL, 2),
-        (discrete, [1024, 512, 784], STAGED_64, 4),
-        (discrete, [512, 784, 1024], STAGED_64, 5),
+        (discrete, [512, 784, 4096], STAGED_64, 5),
+        (discrete, [512, 784, 1024], STAGED_32, 1),
         // A tile that would lie half beyond C.
         (discrete, [4096, 80, 784], STAGED_32, 1),
         (integrated, [4096, 512, 784], STAGED_128, 1),

@@ -147,7 +147,7 @@ const TILES: [Tile; 15] = [
 /// When a tile is taken for a product on a GPU.
 struct Preference {
     tile: Tile,
-    /// Workgroups that are wanted, as times those that fill the adapter: few invocations each take more.
+    /// Workgroups that parts are to make, as times those that fill the adapter: few invocations each take more.
     wanted: usize,
     /// Positions of a part of the summed axis at least, where parts of it are to fill the adapter; shorter ones do not
     /// repay the way of their sums through memory.
@@ -156,11 +156,11 @@ struct Preference {
     fewest_parts: usize,
 }
 
-/// The larger tiles first. Numbers are those of an H200, where tuning an MLP 784-512-512-10 at batches of 128 and 1,024 and
-/// one of eight layers of 2,048 took these.
+/// The larger tiles first. Numbers are those of an H200, with an MLP 784-512-512-10 at batches of 128 to 16,384 and one of
+/// eight layers of 2,048: parts of less than 512 of the larger tiles lose what sharing dispatches saves.
 const LARGE_GPU: [Preference; 3] = [
     Preference { tile: STAGED_128_TALL, wanted: 1, shortest_part: 512, fewest_parts: 2 },
-    Preference { tile: STAGED_64, wanted: 2, shortest_part: 192, fewest_parts: 2 },
+    Preference { tile: STAGED_64, wanted: 2, shortest_part: 512, fewest_parts: 2 },
     Preference { tile: STAGED_32, wanted: 1, shortest_part: 128, fewest_parts: 4 },
 ];
 
@@ -242,12 +242,13 @@ pub(crate) fn tiling_for(profile: &Profile, m: usize, n: usize, k: usize) -> Til
 }
 
 impl Preference {
-    /// The tile with as many parts as it takes to fill the adapter, none short, and as a binding holds the sums of.
+    /// The tile, in parts where C has not enough of it to fill the adapter: as many as do, none short, and as a binding
+    /// holds the sums of.
     fn parts(&self, profile: &Profile, [m, n, k]: [usize; 3]) -> Tiling {
-        let wanted = self.wanted * filling_workgroups(profile.class);
+        let (filling, workgroups) = (filling_workgroups(profile.class), self.tile.workgroups(m, n).max(1));
+        let wanted = if workgroups < filling { (self.wanted * filling).div_ceil(workgroups) } else { 1 };
         let fitting = profile.max_binding_size as usize / (4 * m * n).max(1);
-        let parts =
-            wanted.div_ceil(self.tile.workgroups(m, n).max(1)).min(k / self.shortest_part).min(fitting);
+        let parts = wanted.min(k / self.shortest_part).min(fitting);
         Tiling { tile: self.tile, parts: if parts < self.fewest_parts { 1 } else { parts } }
     }
 
