@@ -132,6 +132,29 @@ fn many_fits_go_to_a_table_or_an_array() {
 }
 
 #[test]
+fn data_far_from_zero_are_warned_of_in_f32() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = |offset: f64| {
+        let row = |i: i32| format!("{i},{}\n", offset + 0.02 * f64::exp(-0.3 * f64::from(i)));
+        format!("x,y\n{}", (0..20).map(row).collect::<String>())
+    };
+    // One rounding of 10⁵ is a fifth of what varies.
+    for (offset, precision, warns) in [(1e5, "f32", true), (1e5, "f64", false), (1.0, "f32", false)] {
+        std::fs::write(folder.path().join("far.csv"), rows(offset)).unwrap();
+        let start = format!("a=0.03; k=1; c={offset}");
+        let arguments =
+            ["fit", "y = a*exp(-k*x) + c", "--data", "far.csv", "--start", &start, "--precision", precision];
+        let ended = run(folder.path(), &arguments);
+        assert_eq!(
+            ended.stderr.contains("which lie far from 0"),
+            warns,
+            "{offset} {precision}: {}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
 fn what_the_data_leave_open_is_told() {
     let folder = folder();
     let arguments = ["fit", "y = (a+b)*x", "--data", "misra.csv", "--start", "a=1; b=2"];

@@ -16,6 +16,9 @@ use crate::{
     fit as run,
 };
 
+/// Digits of the data's own variation below which estimates are not to be trusted.
+const FEWEST_DIGITS: f64 = 4.0;
+
 /// Below the flags in the help of `fit`.
 const FIT_HELP: &str = "\
 Equations:
@@ -178,6 +181,14 @@ fn conclude(model: &FitModel, fitted: &Fitted, arguments: &FitArguments, output:
     for direction in &open {
         output.warn(&format!(
             "the data do not determine the unknowns along {direction}: they have no errors there, and other values fit as well"
+        ));
+    }
+    if fitted.digits < FEWEST_DIGITS {
+        output.warn(&format!(
+            "{} keeps {:.1} digits of what varies in the data, which lie far from 0: take their offset off, or ask for \
+             --precision f64",
+            arguments.precision,
+            fitted.digits.max(0.0)
         ));
     }
     let digits = if arguments.precision == Precision::F64 { 10 } else { 6 };

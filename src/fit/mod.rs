@@ -99,6 +99,9 @@ pub struct Fitted {
     pub residual_sd: f64,
     /// Directions in which the unknowns can move without a change.
     pub open: Vec<OpenDirection>,
+    /// Decimal digits that the precision keeps of what varies in the equation's left side, the data's offset taken off; infinite
+    /// where nothing does. With few, estimates are off by more than their errors say.
+    pub digits: f64,
     /// Waits for a number of the device.
     pub readbacks: u32,
     /// Wall time.
@@ -171,10 +174,20 @@ pub fn fit(gpu: &Gpu, model: &FitModel, data: &FitData, options: &FitOptions) ->
         degrees_of_freedom,
         residual_sd: variance.sqrt(),
         open: errors.open,
+        digits: digits(&model.sides(&ended.estimates, data, 0)[0], options.precision),
         readbacks: ended.readbacks,
         seconds: began.elapsed().as_secs_f64(),
         estimates: ended.estimates,
     })
+}
+
+/// Digits of the spread of `values` above one rounding of the largest.
+fn digits(values: &[f64], precision: Precision) -> f64 {
+    let (least, most) = values
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), x| (least.min(*x), most.max(*x)));
+    let digits = ((most - least) / (precision.epsilon() / 2.0 * least.abs().max(most.abs()))).log10();
+    if digits.is_finite() { digits } else { f64::INFINITY }
 }
 
 /// Fits `model` to each of the tables that `data` holds, from one start for all, `[unknowns]`, or one each, `[fits, unknowns]`.
