@@ -25,10 +25,10 @@ fn double_top(x: f64) -> f64 {
     return bitcast<f64>(bitcast<u64>(x) & 0xfffffffff8000000lu);
 }
 
-// Without the last bit: a difference that cancels does not have it, and compilers do not add up what is taken off before and
-// behind, as NVIDIA's does.
-fn double_even(x: f64) -> f64 {
-    return bitcast<f64>(bitcast<u64>(x) & 0xfffffffffffffffelu);
+// A difference without its last bit where `cut`, so that compilers do not add up what is taken off before and behind, as
+// NVIDIA's does.
+fn double_even(x: f64, cut: bool) -> f64 {
+    return select(x, bitcast<f64>(bitcast<u64>(x) & 0xfffffffffffffffelu), cut);
 }
 
 // 2^k for -1022 <= k <= 1023.
@@ -152,8 +152,10 @@ fn double_pow(x: f64, y: f64) -> f64 {
 // errs by about |x|·10⁻¹⁶, and from 2⁵⁰ on it is NaN.
 fn double_quarter(x: f64) -> vec2<f64> {
     let count = floor(x * 0.6366197723675814 + 0.5);
-    let first = double_even(x - count * 1.570796325802803);
-    let second = double_even(first - count * 9.920935739593517e-10);
+    // From 1 on the first difference is exact and its last bit 0, for x has none so small; the second is rounded to one more.
+    let cut = abs(x) >= 1.0;
+    let first = double_even(x - count * 1.570796325802803, cut);
+    let second = double_even(first - count * 9.920935739593517e-10, cut);
     let r = (second - count * 5.721188709663575e-18) - count * 1.6446256936324258e-26;
     let known = bitcast<u64>(abs(x)) < 0x4310000000000000lu;
     return vec2<f64>(select(double_nan(x), r, known), count - 4.0 * floor(0.25 * count));

@@ -41,6 +41,8 @@ pub mod linear;
 mod measure;
 mod minimize;
 mod nn;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod optim;
 mod plan;
 #[cfg(feature = "cli")]
@@ -71,6 +73,8 @@ pub use minimize::{
     MethodOptions, MinimizeOptions, Minimum, Objective, Solved, Status, TracePoint, minimize, minimize_by,
 };
 pub use nn::{Activation, Initialisation, Layer, Loss, Mode, ModelSpec, linear, model_help};
+#[cfg(feature = "onnx")]
+pub use onnx::{OPSET, onnx_graph, onnx_model};
 pub use optim::{
     Average, Group, Hyper, HyperKind, HyperRange, HyperValue, Lookahead, Modifiers, Optimizer, PlateauState,
     Schedule, Stepper, UPDATE_RULES, UpdateRule, UpdateTiming, schedule_help,

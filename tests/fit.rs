@@ -138,15 +138,21 @@ fn data_far_from_zero_are_warned_of_in_f32() {
         let row = |i: i32| format!("{i},{}\n", offset + 0.02 * f64::exp(-0.3 * f64::from(i)));
         format!("x,y\n{}", (0..20).map(row).collect::<String>())
     };
-    // One rounding of 10⁵ is a fifth of what varies.
-    for (offset, precision, warns) in [(1e5, "f32", true), (1e5, "f64", false), (1.0, "f32", false)] {
+    // One rounding of 10⁵ is a fifth of what varies; taken off in the equation, it is too late.
+    let (usual, moved) = ("y = a*exp(-k*x) + c", "y - 100000 = a*exp(-k*x) + c");
+    let cases = [
+        (1e5, usual, "f32", true),
+        (1e5, moved, "f32", true),
+        (1e5, usual, "f64", false),
+        (1.0, usual, "f32", false),
+    ];
+    for (offset, equation, precision, warns) in cases {
         std::fs::write(folder.path().join("far.csv"), rows(offset)).unwrap();
-        let start = format!("a=0.03; k=1; c={offset}");
-        let arguments =
-            ["fit", "y = a*exp(-k*x) + c", "--data", "far.csv", "--start", &start, "--precision", precision];
+        let start = format!("a=0.03; k=1; c={}", if equation == moved { 0.0 } else { offset });
+        let arguments = ["fit", equation, "--data", "far.csv", "--start", &start, "--precision", precision];
         let ended = run(folder.path(), &arguments);
         assert_eq!(
-            ended.stderr.contains("which lie far from 0"),
+            ended.stderr.contains("the data lie far from 0"),
             warns,
             "{offset} {precision}: {}",
             ended.stderr

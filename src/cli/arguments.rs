@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
 
 use super::bench::{WITHOUT_USE, WITHOUT_USE_FOR_BATCHES};
+use super::export::ExportArguments;
 use super::fit::FitArguments;
 use super::race::WITHOUT_USE_FOR_RACES;
 use super::solve::SolveArguments;
@@ -65,6 +66,8 @@ pub(super) enum Command {
     Eval(EvalArguments),
     /// Print a trained model's answer for each row of data
     Predict(EvalArguments),
+    /// Write a trained model as a file for other programs
+    Export(ExportArguments),
     /// Minimise an expression
     Minimize(Box<MinimizeArguments>),
     /// Solve a system of linear equations from a file

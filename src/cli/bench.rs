@@ -70,9 +70,10 @@ pub(super) fn step(
     let steps_per_submit = trainer.steps_per_submit()?;
     let on_gpu =
         (0..TIMED).map(|_| trainer.time_step()).collect::<Result<Option<Vec<f64>>>>()?.and_then(median);
-    // What is timed is one of the batch's parts, which are alike.
+    // What is timed is the first of the batch's parts; the last has the update besides.
     let parts_of_batch = trainer.report().batch as f64 / trainer.report().micro_batch as f64;
     let on_gpu = on_gpu.map(|seconds| parts_of_batch * seconds);
+    let about = if parts_of_batch > 1.0 { "about " } else { "" };
     let rate = steps as f64 / seconds;
     let streamed_rate = streamed.as_ref().map(|_| steps as f64 / streamed_seconds);
     let report = trainer.report().clone();
@@ -91,7 +92,7 @@ pub(super) fn step(
         ))?;
     }
     if let Some(on_gpu) = on_gpu {
-        output.result(&format!("{:.3} ms of a step are kernels on the adapter", 1e3 * on_gpu))?;
+        output.result(&format!("{about}{:.3} ms of a step are kernels on the adapter", 1e3 * on_gpu))?;
     }
     host.as_ref().map_or(Ok(()), |host| output.result(&host.told(steps_per_submit)))?;
     output.result(&format!("bound by {}", trainer.bound()))?;

@@ -1,13 +1,16 @@
 //! `downhill eval` and `downhill predict`: a trained run on other rows.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::arguments::{EvalArguments, Global, stored_config};
 use super::output::{Ended, Output};
 use super::progress::metric;
 use crate::data::{DataSpec, Dataset, Schema, Task, load_for_evaluation, load_for_prediction};
+use crate::nn::{Loss, ModelSpec};
 use crate::run::{RunFolder, read_model};
-use crate::train::{Predictions, Predictor};
+use crate::train::{NamedTensor, Predictions, Predictor};
 use crate::{Error, Result};
 
 /// Loss and metrics of a run on rows with targets.
@@ -64,24 +67,47 @@ fn open(
     load: fn(&DataSpec, &Schema, u64) -> Result<Dataset>,
 ) -> Result<(Predictor, Dataset, Schema)> {
     let gpu_options = global.gpu_options()?;
-    let folder = RunFolder::open(&arguments.run)?;
-    let config = stored_config(&folder)?;
-    let (Some(schema), Some(loss)) = (config.schema, config.options.loss) else {
-        let message = "its config.toml has no [schema] or no loss, so no run was started with it";
-        return Err(Error::run(folder.path(), message));
-    };
-    if !folder.model_path().exists() {
-        return Err(Error::run(folder.path(), "holds no model.safetensors: no epoch was finished"));
-    }
-    let parameters = read_model(&folder.model_path())?;
-    let dataset = load(&arguments.data.parse()?, &schema, config.options.seed)?;
+    let trained = Trained::open(&arguments.run)?;
+    let dataset = load(&arguments.data.parse()?, &trained.schema, trained.seed)?;
     let gpu = global.open(gpu_options)?;
-    let predictor = Predictor::new(&gpu, &config.options.model, &schema, loss, parameters);
-    let predictor = predictor.map_err(|error| match error {
+    let Trained { folder, model, schema, loss, parameters, .. } = trained;
+    let predictor = Predictor::new(&gpu, &model, &schema, loss, parameters);
+    Ok((predictor.map_err(|error| of_another_model(&folder, error))?, dataset, schema))
+}
+
+/// What a run has come to.
+pub(super) struct Trained {
+    pub folder: RunFolder,
+    pub model: ModelSpec,
+    pub schema: Schema,
+    pub loss: Loss,
+    pub seed: u64,
+    pub parameters: Vec<NamedTensor>,
+}
+
+impl Trained {
+    pub fn open(run: &Path) -> Result<Self> {
+        let folder = RunFolder::open(run)?;
+        let config = stored_config(&folder)?;
+        let (Some(schema), Some(loss)) = (config.schema, config.options.loss) else {
+            let message = "its config.toml has no [schema] or no loss, so no run was started with it";
+            return Err(Error::run(folder.path(), message));
+        };
+        if !folder.model_path().exists() {
+            return Err(Error::run(folder.path(), "holds no model.safetensors: no epoch was finished"));
+        }
+        let parameters = read_model(&folder.model_path())?;
+        let (model, seed) = (config.options.model, config.options.seed);
+        Ok(Trained { folder, model, schema, loss, seed, parameters })
+    }
+}
+
+/// The same error for a run's user.
+pub(super) fn of_another_model(folder: &RunFolder, error: Error) -> Error {
+    match error {
         Error::Shape { message, .. } => {
             Error::run(&folder.model_path(), format!("it is of another model: {message}"))
         }
         other => other,
-    })?;
-    Ok((predictor, dataset, schema))
+    }
 }

@@ -16,9 +16,6 @@ use crate::{
     fit as run,
 };
 
-/// Digits of the data's own variation below which estimates are not to be trusted.
-const FEWEST_DIGITS: f64 = 4.0;
-
 /// Below the flags in the help of `fit`.
 const FIT_HELP: &str = "\
 Equations:
@@ -174,6 +171,7 @@ fn conclude(model: &FitModel, fitted: &Fitted, arguments: &FitArguments, output:
             "degrees_of_freedom": fitted.degrees_of_freedom,
             "held": held,
             "undetermined": open,
+            "data_rounding": fitted.data_rounding,
             "readbacks": fitted.readbacks,
             "seconds": fitted.seconds,
         }),
@@ -183,12 +181,11 @@ fn conclude(model: &FitModel, fitted: &Fitted, arguments: &FitArguments, output:
             "the data do not determine the unknowns along {direction}: they have no errors there, and other values fit as well"
         ));
     }
-    if fitted.digits < FEWEST_DIGITS {
+    if let Some(rounding) = fitted.data_rounding {
         output.warn(&format!(
-            "{} keeps {:.1} digits of what varies in the data, which lie far from 0: take their offset off, or ask for \
-             --precision f64",
-            arguments.precision,
-            fitted.digits.max(0.0)
+            "the data lie far from 0, and rounding them to {} moves the residuals by {rounding:.2e}: take their offset off, or \
+             ask for --precision f64",
+            arguments.precision
         ));
     }
     let digits = if arguments.precision == Precision::F64 { 10 } else { 6 };

@@ -7,6 +7,7 @@ mod bench_batch;
 mod bench_kernels;
 mod devices;
 mod evaluate;
+mod export;
 mod find_rate;
 mod fit;
 mod fit_many;
@@ -55,6 +56,7 @@ fn run(arguments: &Arguments, began: Instant) -> u8 {
         Command::Plan(arguments) => plan::plan(arguments, global, &output),
         Command::Eval(arguments) => evaluate::evaluate(arguments, global, &output),
         Command::Predict(arguments) => evaluate::predict(arguments, global, &output),
+        Command::Export(arguments) => export::export(arguments, &output),
         Command::Minimize(arguments) => minimize::minimize(arguments, global, &output),
         Command::Solve(arguments) => solve::solve(arguments, global, &output),
         Command::Fit(arguments) => fit::fit(arguments, global, &output),

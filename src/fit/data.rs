@@ -76,6 +76,14 @@ impl FitData {
         Ok(self)
     }
 
+    /// The same as f32 has it.
+    pub(super) fn rounded(&self) -> Self {
+        let mut rounded = self.clone();
+        let values = rounded.columns.iter_mut().flat_map(|column| &mut column.values);
+        values.for_each(|value| *value = f64::from(*value as f32));
+        rounded
+    }
+
     /// Points of a fit.
     pub fn points(&self) -> usize {
         self.points

@@ -99,9 +99,10 @@ pub struct Fitted {
     pub residual_sd: f64,
     /// Directions in which the unknowns can move without a change.
     pub open: Vec<OpenDirection>,
-    /// Decimal digits that the precision keeps of what varies in the equation's left side, the data's offset taken off; infinite
-    /// where nothing does. With few, estimates are off by more than their errors say.
-    pub digits: f64,
+    /// By how much rounding the data to the precision moves the residuals, root mean square, where that is a part of them that
+    /// counts: data far from 0, of which f32 keeps few digits of what varies. Estimates are then off by more than their
+    /// errors say.
+    pub data_rounding: Option<f64>,
     /// Waits for a number of the device.
     pub readbacks: u32,
     /// Wall time.
@@ -174,20 +175,45 @@ pub fn fit(gpu: &Gpu, model: &FitModel, data: &FitData, options: &FitOptions) ->
         degrees_of_freedom,
         residual_sd: variance.sqrt(),
         open: errors.open,
-        digits: digits(&model.sides(&ended.estimates, data, 0)[0], options.precision),
+        data_rounding: data_rounding(
+            model,
+            data,
+            (&ended.estimates, &residuals, variance.sqrt()),
+            options.precision,
+        ),
         readbacks: ended.readbacks,
         seconds: began.elapsed().as_secs_f64(),
         estimates: ended.estimates,
     })
 }
 
-/// Digits of the spread of `values` above one rounding of the largest.
-fn digits(values: &[f64], precision: Precision) -> f64 {
-    let (least, most) = values
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), x| (least.min(*x), most.max(*x)));
-    let digits = ((most - least) / (precision.epsilon() / 2.0 * least.abs().max(most.abs()))).log10();
-    if digits.is_finite() { digits } else { f64::INFINITY }
+/// Shares of the residuals' deviation, and of what varies in the equation's sides, above which roundings of the data count.
+const OF_DEVIATION: f64 = 0.1;
+const OF_SPREAD: f64 = 1e-4;
+
+/// As [`Fitted::data_rounding`].
+fn data_rounding(
+    model: &FitModel,
+    data: &FitData,
+    fitted: (&[f64], &[f64], f64),
+    precision: Precision,
+) -> Option<f64> {
+    if precision == Precision::F64 {
+        return None;
+    }
+    let (estimates, residuals, deviation) = fitted;
+    let moved = model.linearised(estimates, &data.rounded(), 0).0;
+    let squares = moved.iter().zip(residuals).map(|(moved, residual)| (moved - residual).powi(2));
+    let rounding = (squares.sum::<f64>() / residuals.len() as f64).sqrt();
+    let spread = |side: &Vec<f64>| {
+        let (least, most) = (
+            side.iter().copied().fold(f64::INFINITY, f64::min),
+            side.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        );
+        most - least
+    };
+    let spread = model.sides(estimates, data, 0).iter().map(spread).fold(0.0, f64::max);
+    (rounding > OF_DEVIATION * deviation && rounding > OF_SPREAD * spread).then_some(rounding)
 }
 
 /// Fits `model` to each of the tables that `data` holds, from one start for all, `[unknowns]`, or one each, `[fits, unknowns]`.

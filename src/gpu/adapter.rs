@@ -293,6 +293,17 @@ fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
     }
 }
 
+/// Whether downhill runs within `limits` on an adapter.
+///
+/// # Errors
+/// [`Error::Adapter`] where it does not, with what `whose` limits lack.
+pub(super) fn check(adapter: &wgpu::Adapter, limits: &Limits, whose: &str) -> Result<()> {
+    match why_not(limits, adapter.get_downlevel_capabilities().flags) {
+        None => Ok(()),
+        Some(why_not) => Err(Error::Adapter(format!("{whose} cannot run downhill: {why_not}"))),
+    }
+}
+
 /// What an adapter lacks, if anything: downhill needs compute shaders and WebGPU's default limits on
 /// them, which is what [`Profile::portable`](super::Profile::portable) plans with.
 fn why_not(limits: &Limits, flags: DownlevelFlags) -> Option<String> {

@@ -109,26 +109,87 @@ impl Gpu {
             Error::Adapter(format!("cannot open the adapter `{name}`: {}", one_line(&error.to_string())))
         })?;
         let faults = Faults::watch(&device);
-        let mut gpu = Self::assemble(adapter, device, queue, budget, options.checked, faults);
-        gpu.profile.tuning = tuning;
-        gpu.profile.row_runs = options.row_runs;
-        let open = |folder: &PathBuf| PipelineFile::open(&gpu.device, &gpu.info, folder);
-        let pipelines = options.cache.as_ref().and_then(open);
-        Ok(Gpu { pipelines, ..gpu })
+        let gpu = Self::assemble(adapter, device, queue, budget, options.checked, faults);
+        Ok(gpu.with_options(options, tuning))
     }
 
-    /// Takes an app's own device, with the features and limits that the app gave it, and installs no
-    /// handlers on it: errors outside of this crate's own error scopes stay the app's.
+    /// What an app asks its device for, so that downhill runs on it and runs well: the features that are of use and that
+    /// `adapter` has, and WebGPU's default limits with those of compute as high as they go. An app adds what it needs
+    /// itself. Without the features kernels do without; below the default limits nothing runs.
     ///
-    /// Errors: [`Error::Setting`] as for [`Gpu::new`].
+    /// ```no_run
+    /// use downhill::{Gpu, GpuOptions, wgpu};
+    ///
+    /// # let adapter: wgpu::Adapter = todo!();
+    /// let (required_features, required_limits) = Gpu::required_features_and_limits(&adapter)?;
+    /// let descriptor = wgpu::DeviceDescriptor { required_features, required_limits, ..Default::default() };
+    /// # let (device, queue): (wgpu::Device, wgpu::Queue) = todo!();
+    /// // … of which the app makes its device and queue, and draws with them.
+    /// let gpu = Gpu::from_wgpu(&adapter, device, queue, &GpuOptions::default())?;
+    /// # Ok::<(), downhill::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] for an adapter that cannot run downhill, with what it lacks.
+    pub fn required_features_and_limits(adapter: &wgpu::Adapter) -> Result<(Features, wgpu::Limits)> {
+        let has = adapter.limits();
+        adapter::check(adapter, &has, &format!("the adapter `{}`", adapter.get_info().name))?;
+        let limits = wgpu::Limits {
+            max_buffer_size: has.max_buffer_size,
+            max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
+            max_storage_buffers_per_shader_stage: has.max_storage_buffers_per_shader_stage,
+            max_compute_workgroup_storage_size: has.max_compute_workgroup_storage_size,
+            max_compute_invocations_per_workgroup: has.max_compute_invocations_per_workgroup,
+            max_compute_workgroup_size_x: has.max_compute_workgroup_size_x,
+            max_compute_workgroup_size_y: has.max_compute_workgroup_size_y,
+            max_compute_workgroups_per_dimension: has.max_compute_workgroups_per_dimension,
+            min_storage_buffer_offset_alignment: has.min_storage_buffer_offset_alignment,
+            min_uniform_buffer_offset_alignment: has.min_uniform_buffer_offset_alignment,
+            ..wgpu::Limits::defaults()
+        };
+        Ok((adapter.features() & (USEFUL | Features::PIPELINE_CACHE), limits))
+    }
+
+    /// Takes an app's own device, with the features and limits that the app gave it, and installs no handlers on it: errors
+    /// outside of this crate's own error scopes stay the app's, and so does the device when all of this is dropped.
+    ///
+    /// Of `options` count the memory limit, `checked`, `cache` (for which the device needs
+    /// [`wgpu::Features::PIPELINE_CACHE`]) and `row_runs`.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] for a device without a limit that is needed; [`Error::Setting`] as for [`Gpu::new`], and for options
+    /// that only opening a device can heed.
     pub fn from_wgpu(
         adapter: &wgpu::Adapter,
         device: wgpu::Device,
         queue: wgpu::Queue,
-        memory_limit: Option<MemoryLimit>,
+        options: &GpuOptions,
     ) -> Result<Self> {
-        let budget = Budget::of(adapter, memory_limit)?;
-        Ok(Self::assemble(adapter.clone(), device, queue, budget, false, Faults::default()))
+        let heeded_by_opening = [
+            ("adapter", options.adapter != AdapterChoice::Best),
+            ("overrides", options.overrides != LimitOverrides::default()),
+            ("matrix-units", options.matrix_units),
+        ];
+        if let Some((name, _)) = heeded_by_opening.into_iter().find(|(_, given)| *given) {
+            return Err(Error::setting(
+                name,
+                "is for the app to choose, which opened the device; leave it away",
+            ));
+        }
+        adapter::check(adapter, &device.limits(), "the app's device")?;
+        let budget = Budget::of(adapter, options.memory_limit)?;
+        let gpu = Self::assemble(adapter.clone(), device, queue, budget, options.checked, Faults::default());
+        let tuning = Tuning::load_or_log(options.cache.as_ref(), &gpu.info);
+        Ok(gpu.with_options(options, tuning))
+    }
+
+    /// What all devices take from the options, however they came about.
+    fn with_options(mut self, options: &GpuOptions, tuning: Tuning) -> Self {
+        self.profile.tuning = tuning;
+        self.profile.row_runs = options.row_runs;
+        let open = |folder: &PathBuf| PipelineFile::open(&self.device, &self.info, folder);
+        let pipelines = options.cache.as_ref().and_then(open);
+        Gpu { pipelines, ..self }
     }
 
     fn assemble(

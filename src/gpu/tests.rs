@@ -97,7 +97,7 @@ fn an_apps_own_device_keeps_the_apps_error_handler() {
     device.on_uncaptured_error(std::sync::Arc::new(move |error: wgpu::Error| {
         heard.send(error.to_string()).unwrap();
     }));
-    let gpu = Gpu::from_wgpu(&adapter, device.clone(), queue, None).unwrap();
+    let gpu = Gpu::from_wgpu(&adapter, device.clone(), queue, &GpuOptions::default()).unwrap();
     assert_eq!(gpu.profile().max_buffer_size, wgpu::Limits::defaults().max_buffer_size);
     assert_eq!(run_affine(&gpu, &ramp(3)).unwrap().len(), 12);
 

@@ -72,7 +72,7 @@ impl Lowerer<'_> {
             }
         }
         if let Some(chunk) = chunk {
-            // Room for as many parts as are asked for, though rounding may leave fewer: bytes never fall as a batch grows.
+            // Room for as many parts as are asked for, though rounding may leave fewer: then bytes follow from the tiling alone.
             self.plan.products.insert(product.shape([m, n, k]));
             let sums = self.scratch("products of parts".to_owned(), parts * m * n)?;
             return self.split(&product, tile, chunk, sums, (anchor, root));

@@ -61,9 +61,9 @@ struct CheckpointHeader {
     /// Those before the first that changed something.
     #[serde(default)]
     skipped_first: u64,
-    /// The names of the lists that a method remembers.
+    /// A method on all rows, and the names of the lists that it remembers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    method: Option<Vec<String>>,
+    method: Option<(String, Vec<String>)>,
     /// What decided the numbers.
     origin: BTreeMap<String, String>,
 }
@@ -118,7 +118,10 @@ pub fn write_checkpoint(path: &Path, snapshot: &Snapshot) -> Result<()> {
         step_factor: snapshot.step_factor,
         loss_scale: snapshot.loss_scale,
         order: names(&snapshot.theta),
-        method: snapshot.method.as_ref().map(|memory| memory.0.keys().cloned().collect()),
+        method: snapshot.method.as_ref().map(|memory| {
+            let names = memory.lists.keys().cloned().collect();
+            (memory.method.clone(), names)
+        }),
         slots: snapshot.state.iter().map(|(slot, tensors)| (slot.clone(), names(tensors))).collect(),
         skipped: snapshot.skipped,
         skipped_first: snapshot.skipped_first,
@@ -129,7 +132,7 @@ pub fn write_checkpoint(path: &Path, snapshot: &Snapshot) -> Result<()> {
     let tensors = vectors.flat_map(|(role, tensors)| {
         tensors.iter().map(move |tensor| Encoded::tensor(format!("{role}/{}", tensor.name), tensor))
     });
-    let lists = snapshot.method.iter().flat_map(|memory| &memory.0);
+    let lists = snapshot.method.iter().flat_map(|memory| &memory.lists);
     let lists = lists.map(|(name, numbers)| Encoded::list(format!("{METHOD}/{name}"), numbers));
     write_tensors(path, tensors.chain(lists).collect(), &header)
 }
@@ -148,15 +151,15 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
         return Err(Error::run(path, "it holds tensors but is no checkpoint of downhill"));
     };
     let of_slots: usize = header.slots.iter().map(|(_, tensors)| tensors.len()).sum();
-    let of_method = header.method.as_ref().map_or(0, Vec::len);
+    let of_method = header.method.as_ref().map_or(0, |(_, names)| names.len());
     file.only(header.order.len() + of_slots + of_method)?;
     let vector = |role: &str, names: &[String]| -> Result<Vec<NamedTensor>> {
         names.iter().map(|name| file.tensor(&format!("{role}/{name}"), name)).collect()
     };
     let state = header.slots.iter().map(|(slot, names)| Ok((slot.clone(), vector(slot, names)?)));
-    let lists = |names: &Vec<String>| -> Result<MethodMemory> {
+    let memory = |(method, names): &(String, Vec<String>)| -> Result<MethodMemory> {
         let list = |name: &String| Ok((name.clone(), file.list(&format!("{METHOD}/{name}"))?));
-        names.iter().map(list).collect::<Result<_>>().map(MethodMemory)
+        Ok(MethodMemory { method: method.clone(), lists: names.iter().map(list).collect::<Result<_>>()? })
     };
     Ok(Snapshot {
         step: header.step,
@@ -171,7 +174,7 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
         skipped_first: header.skipped_first,
         theta: vector(THETA, &header.order)?,
         state: state.collect::<Result<_>>()?,
-        method: header.method.as_ref().map(lists).transpose()?,
+        method: header.method.as_ref().map(memory).transpose()?,
         origin: header.origin,
     })
 }
@@ -348,11 +351,14 @@ mod tests {
                 // Another group's.
                 ("square".to_owned(), parameters(2.0)[1..].to_vec()),
             ],
-            method: Some(MethodMemory(BTreeMap::from([
-                ("counts".to_owned(), vec![3.0, 4.0]),
-                // One of 64 bits, one that is none of 32, and one that is not finite.
-                ("best".to_owned(), vec![0.1, 1e-300, f64::INFINITY]),
-            ]))),
+            method: Some(MethodMemory {
+                method: "lbfgs".to_owned(),
+                lists: BTreeMap::from([
+                    ("counts".to_owned(), vec![3.0, 4.0]),
+                    // One of 64 bits, one that is none of 32, and one that is not finite.
+                    ("best".to_owned(), vec![0.1, 1e-300, f64::INFINITY]),
+                ]),
+            }),
             origin: BTreeMap::from([("seed".to_owned(), "3".to_owned())]),
         }
     }

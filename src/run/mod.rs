@@ -45,13 +45,17 @@ use metrics::Metrics;
 /// on training. Checkpoint and model are written at the end of every epoch, so that they are of the same step.
 const BETWEEN_CURVES: Duration = Duration::from_secs(1);
 
+/// Checkpoint and model of a run by a method are written no more often than this while it goes on.
+const BETWEEN_SAVES: Duration = Duration::from_secs(2);
+
 /// A trainer and the folder that keeps what it does.
 pub struct Run {
     trainer: Trainer,
     folder: RunFolder,
     metrics: Metrics,
-    /// Steps that the checkpoint holds.
+    /// Steps that the checkpoint holds, and when it was written here.
     saved: Option<u64>,
+    saved_at: Option<Instant>,
     drawn: Option<Instant>,
 }
 
@@ -63,7 +67,7 @@ impl Run {
     pub fn start(trainer: Trainer, folder: RunFolder) -> Result<Self> {
         let folder = folder.locked()?;
         let metrics = Metrics::create(&folder.metrics_path())?;
-        let mut run = Run { trainer, folder, metrics, saved: None, drawn: None };
+        let mut run = Run { trainer, folder, metrics, saved: None, saved_at: None, drawn: None };
         run.draw_memory()?;
         Ok(run)
     }
@@ -89,7 +93,7 @@ impl Run {
             (saved, epochs) = (Some(snapshot.step), snapshot.epoch);
         }
         let metrics = Metrics::resume(&folder.metrics_path(), saved.unwrap_or(0), epochs)?;
-        let mut run = Run { trainer, folder, metrics, saved, drawn: None };
+        let mut run = Run { trainer, folder, metrics, saved, saved_at: None, drawn: None };
         run.draw_memory()?;
         Ok(run)
     }
@@ -115,7 +119,9 @@ impl Run {
         match &event {
             // A resumed run must find the record of the epoch that its checkpoint ends: records come first.
             Event::Epoch(_) => {
-                self.save()?;
+                if self.is_save_due() {
+                    self.save()?;
+                }
                 if self.drawn.is_none_or(|drawn| drawn.elapsed() > BETWEEN_CURVES) {
                     self.draw()?;
                 }
@@ -150,9 +156,15 @@ impl Run {
         self.saved.unwrap_or(0)
     }
 
+    /// Always at the end of an epoch; but the epochs of a method are steps, and what it remembers is many times θ.
+    fn is_save_due(&self) -> bool {
+        !self.trainer.is_by_method() || self.saved_at.is_none_or(|saved| saved.elapsed() > BETWEEN_SAVES)
+    }
+
     /// Checkpoint and model of the same step.
     fn save(&mut self) -> Result<()> {
         self.save_checkpoint()?;
+        self.saved_at = Some(Instant::now());
         write_model(&self.folder.model_path(), &self.trainer.parameters()?)
     }
 

@@ -4,24 +4,29 @@ use std::collections::BTreeMap;
 
 use crate::{Error, Result};
 
-/// Lists of numbers by name: where a method stands and what it learnt, bit for bit.
+/// Where a method stands and what it learnt, bit for bit.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct MethodMemory(pub(crate) BTreeMap<String, Vec<f64>>);
+pub struct MethodMemory {
+    /// The method with its settings.
+    pub(crate) method: String,
+    /// Lists of numbers by name.
+    pub(crate) lists: BTreeMap<String, Vec<f64>>,
+}
 
 impl MethodMemory {
     pub(crate) fn put(&mut self, name: impl Into<String>, numbers: impl Into<Vec<f64>>) {
-        self.0.insert(name.into(), numbers.into());
+        self.lists.insert(name.into(), numbers.into());
     }
 
     /// Whether there is anything of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.lists.contains_key(name)
     }
 
     /// # Errors
     /// [`Error::Shape`] where there are not as many numbers of this name.
     pub(crate) fn list(&self, name: &str, length: usize) -> Result<&[f64]> {
-        self.0.get(name).map(Vec::as_slice).filter(|numbers| numbers.len() == length).ok_or_else(|| {
+        self.lists.get(name).map(Vec::as_slice).filter(|numbers| numbers.len() == length).ok_or_else(|| {
             Error::shape("loading a snapshot", format!("its method keeps no {length} numbers as `{name}`"))
         })
     }

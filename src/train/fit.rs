@@ -127,6 +127,10 @@ impl MemoryModel {
         };
         let mut rated = Vec::new();
         for (batch, micro_batch) in choices.into_iter().filter(|(_, micro_batch)| *micro_batch <= largest) {
+            // Fewer rows may take more: parts of products fill a GPU that more rows fill whole.
+            if !self.fits(&way, micro_batch, budget)? {
+                continue;
+            }
             let plan = self.training_plan(&way, micro_batch)?;
             let seconds = self.seconds(&plan, batch.div_ceil(micro_batch));
             rated.push((batch, micro_batch, batch as f64 / seconds));

@@ -47,10 +47,21 @@ pub struct MethodReport {
     pub gradient_norm: f64,
 }
 
+/// The name under which a memory holds how the method ended: the place of a status in this list.
+const ENDING: &str = "ending";
+const ENDINGS: [Status; 4] = [Status::Converged, Status::MaxSteps, Status::Diverged, Status::Stalled];
+
+fn place_of(status: Status) -> Option<usize> {
+    ENDINGS.iter().position(|known| *known == status)
+}
+
 impl MethodReport {
     /// Of a run that was restored and has not gone on.
     fn remembered(memory: &MethodMemory) -> Option<Self> {
-        Descended::remembered(memory).ok().as_ref().map(MethodReport::of)
+        let [place] = memory.numbers(ENDING).unwrap_or([f64::NAN]);
+        let status = ENDINGS.iter().enumerate().find(|(known, _)| *known as f64 == place);
+        let report = MethodReport::of(&Descended::remembered(memory).ok()?);
+        Some(MethodReport { status: status.map(|(_, status)| *status), ..report })
     }
 
     fn of(descended: &Descended) -> Self {
@@ -61,6 +72,7 @@ impl MethodReport {
 
 /// A method under way on an engine.
 pub(super) struct FullBatch {
+    method: Method,
     descent: Descent,
     rows: Rows,
     ending: Option<Ending>,
@@ -161,13 +173,18 @@ impl FullBatch {
             Some(memory) => Descent::resumed(space, &mut problem, direction, how, memory)?,
             None => Descent::new(space, &mut problem, direction, how)?,
         };
-        Ok(FullBatch { descent, rows, ending: None })
+        Ok(FullBatch { method: method.clone(), descent, rows, ending: None })
     }
 
     /// Where the method stands and what it has learnt.
     fn memory(&mut self, engine: &mut Engine) -> Result<MethodMemory> {
         let interrupted = &AtomicBool::new(false);
-        self.descent.memory(&Objective { engine, rows: &mut self.rows, interrupted })
+        let mut memory = self.descent.memory(&Objective { engine, rows: &mut self.rows, interrupted })?;
+        memory.method = self.method.to_string();
+        if let Some(place) = self.ending.map(Status::from).and_then(|status| place_of(status)) {
+            memory.put(ENDING, [place as f64]);
+        }
+        Ok(memory)
     }
 
     /// One more step, where there is one. After one that was broken off, this is of no more use but for its memory.
@@ -184,12 +201,6 @@ impl FullBatch {
             }
         }
         Ok(if self.descent.steps() > before { Stepped::Whole } else { Stepped::None })
-    }
-
-    /// Passes over the rows since the run began.
-    fn passes(&self) -> u64 {
-        let Descended { evaluations, products, .. } = self.descent.descended();
-        evaluations + products
     }
 
     fn report(&self) -> MethodReport {
@@ -291,6 +302,11 @@ impl Trainer {
         Some(MethodReport { status: report.status.or(made_all), ..report })
     }
 
+    /// Whether the run is one by a method on all rows.
+    pub(crate) fn is_by_method(&self) -> bool {
+        self.options().method.is_some()
+    }
+
     /// Whether a method has nothing left to do.
     pub(super) fn method_ended(&self) -> bool {
         self.session.full_batch.as_ref().is_some_and(|under_way| under_way.ending.is_some())
@@ -310,12 +326,12 @@ impl Trainer {
                 &self.data.train,
                 &session.train_feed,
                 (method, tolerances),
-                session.method_memory.take().as_ref(),
+                session.method_memory.as_ref(),
             )?),
         };
-        let former_passes = full_batch.passes();
+        // Only now: where there was no memory for the method, a smaller plan goes on from it.
+        session.method_memory = None;
         let stepped = full_batch.step(engine, interrupted)?;
-        let passes = full_batch.passes() - former_passes;
         let (descended, ending) = (full_batch.descent.descended(), full_batch.ending);
         let data = std::mem::take(&mut full_batch.rows.waited);
         self.clock.waited_for_data(data);
@@ -341,7 +357,7 @@ impl Trainer {
         self.progress.step += 1;
         self.progress.batch += 1;
         (self.progress.loss_sum, self.progress.loss_rows) = (descended.value * rows as f64, rows);
-        self.epoch_began = (began, rows * passes);
+        self.epoch_began = (began, rows);
         let step = self.progress.step;
         if self.is_logged(step) {
             self.events.push_back(Event::Step(StepRecord {

@@ -129,7 +129,7 @@ impl MemoryModel {
         let size = match self.options.micro_batch {
             BatchSize::Rows(_) => format!("as asked for; {up_to}"),
             BatchSize::Auto if micro_batch < largest.min(most) => {
-                format!("as fast as more, by estimate; {up_to}")
+                format!("more are no faster, by estimate; {up_to}")
             }
             BatchSize::Auto if micro_batch < batch => format!("the batch does not fit at once; {up_to}"),
             BatchSize::Auto => up_to,

@@ -32,9 +32,13 @@ pub use full_batch::MethodReport;
 pub use line_search::LineSearch;
 pub use memory_model::MemoryModel;
 pub use options::{BatchSize, Choice, Length, TrainOptions};
+#[cfg(feature = "onnx")]
+pub(crate) use predictor::prediction;
 pub use predictor::{Predictions, Predictor};
 pub use profile::LaunchTime;
 pub(crate) use state::DATA;
+#[cfg(feature = "onnx")]
+pub(crate) use tensors::check as check_parameters;
 pub use tensors::{LossScale, NamedTensor, Snapshot};
 pub use trainer::Trainer;
 

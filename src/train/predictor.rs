@@ -10,6 +10,8 @@ use super::program::{Feed, Recipe};
 use super::tensors::{NamedTensor, write_vector};
 use crate::data::{Dataset, Schema};
 use crate::gpu::Gpu;
+#[cfg(feature = "onnx")]
+use crate::graph::{Graph, Var};
 use crate::nn::{Loss, ModelSpec};
 use crate::plan::memory::Needs;
 use crate::plan::{Plan, Precision, Program, StepUniform};
@@ -139,6 +141,17 @@ impl Predictor {
             rows /= 2;
         }
     }
+}
+
+/// The graph of what a model says of rows, from the slot `features` to the outputs: probabilities of classes, or values.
+///
+/// # Errors
+/// [`Error::Shape`] for a model that does not go with the rows.
+#[cfg(feature = "onnx")]
+pub(crate) fn prediction(model: &ModelSpec, schema: &Schema, loss: Loss) -> Result<(Graph, Var)> {
+    let recipe = Recipe { model, schema, loss, update: None, penalised: false, precision: Precision::F32 };
+    let Program { graph, outputs } = recipe.prediction()?;
+    Ok((graph, outputs[0].0))
 }
 
 /// The first largest probability and its place.

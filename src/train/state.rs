@@ -131,6 +131,7 @@ impl Trainer {
             return Err(Error::shape("loading a snapshot", message));
         }
         check(self.model.parameters(), &snapshot.theta)?;
+        self.check_method(snapshot)?;
         if let Some(update) = self.session.engine()?.update() {
             check_state(update, self.model.parameters(), &snapshot.state)?;
         }
@@ -155,6 +156,26 @@ impl Trainer {
         self.events.retain(|event| matches!(event, Event::Replanned(_)));
         self.finished = false;
         Ok(())
+    }
+
+    /// Whether what a method has learnt is of this run's.
+    fn check_method(&self, snapshot: &Snapshot) -> Result<()> {
+        let Some(memory) = &snapshot.method else {
+            if self.options().method.is_some() && snapshot.step > 0 {
+                log::warn!(
+                    "the snapshot knows nothing of what its method has learnt; it goes on from the parameters alone"
+                );
+            }
+            return Ok(());
+        };
+        match &self.options().method {
+            Some(method) if method.to_string() == memory.method => Ok(()),
+            other => {
+                let own = other.as_ref().map_or("an update rule".to_owned(), ToString::to_string);
+                let message = format!("it is of a run by {}, and this one is by {own}", memory.method);
+                Err(Error::shape("loading a snapshot", message))
+            }
+        }
     }
 
     /// Writes θ and the optimizer's state, which must be this run's.

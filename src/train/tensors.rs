@@ -244,7 +244,7 @@ pub(super) fn check_rows(rows: &Dataset, schema: &Schema, with_targets: bool) ->
 }
 
 /// Whether `tensors` are what the model has.
-pub(super) fn check(parameters: &[ParameterInfo], tensors: &[NamedTensor]) -> Result<()> {
+pub(crate) fn check(parameters: &[ParameterInfo], tensors: &[NamedTensor]) -> Result<()> {
     let fail = |message: String| Err(Error::shape("loading parameters", message));
     if parameters.len() != tensors.len() {
         return fail(format!("the model has {} tensors, and {} are given", parameters.len(), tensors.len()));

@@ -160,6 +160,14 @@ fn functions_in_f64_agree_with_the_hosts_for_single_numbers_and_vectors() {
             let expected = host(x, y);
             for found in [results[0][i], results[1][i]] {
                 // A device may take a number below the smallest normal one for 0.
+                // Near 0 nothing cancels: two roundings, and those of the host.
+                if matches!(*name, "sin" | "tan") && x.abs() < 0.7 && !x.is_subnormal() {
+                    let bound = 8e-16 * expected.abs();
+                    assert!(
+                        (found - expected).abs() <= bound,
+                        "{name}({x:e}) is {found:e}, not {expected:e}"
+                    );
+                }
                 let as_zero = x.is_subnormal() && agrees(found, host(0.0 * x, y));
                 assert!(
                     as_zero || agrees(found, expected),

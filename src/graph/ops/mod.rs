@@ -12,6 +12,8 @@ mod source;
 pub(crate) use indexing::{Gather, ScatterAdd};
 pub(crate) use matmul::{Extents, MatMul};
 pub(crate) use movement::{Expand, Pad, Permute, Reshape, Slice};
+#[cfg(test)]
+pub(crate) use pointwise::UNARY;
 pub(crate) use pointwise::{BINARY, Binary, Select, Unary, unary_rule};
 pub(crate) use reduce::{Reduce, ReduceKind};
 pub(crate) use rows::{Row, RowKind};

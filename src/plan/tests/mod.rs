@@ -7,7 +7,7 @@ pub(super) mod fusion;
 mod half;
 mod joined;
 mod limits;
-mod operations;
+pub(crate) mod operations;
 mod planning;
 mod products;
 mod recompute;

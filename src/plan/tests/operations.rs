@@ -310,7 +310,7 @@ pub(super) fn gradient_programs() -> Vec<(String, Program, StepContext)> {
 
 /// Every row as a program for other tests: its name, its value, its vjp and the jvp of that as results, and what it
 /// runs on.
-pub(super) fn programs() -> Vec<(String, Program, StepContext)> {
+pub(crate) fn programs() -> Vec<(String, Program, StepContext)> {
     let program = |row: Row| -> Result<(String, Program, StepContext)> {
         let mut case = case(&row)?;
         let tangents: Vec<(Var, Var)> = case.operands.iter().copied().zip(case.v.iter().copied()).collect();
@@ -323,7 +323,7 @@ pub(super) fn programs() -> Vec<(String, Program, StepContext)> {
 }
 
 /// f32 has 24 bits; the sums here have up to 7e4 terms and the functions slopes up to about 10.
-pub(super) const DEVICE_TOLERANCE: f64 = 2e-5;
+pub(crate) const DEVICE_TOLERANCE: f64 = 2e-5;
 
 #[test]
 fn every_operation_agrees_with_its_reference_and_its_derivatives_with_each_other() {

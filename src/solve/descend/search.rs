@@ -42,7 +42,9 @@ impl Descent {
         };
         match outcome {
             Ok(found) if last.is_finite() && last.step_squared > 0.0 => {
-                let endless = found.evaluations >= limits.evaluations && last.slope < 0.0;
+                // What falls by less than is known of it is at its end.
+                let falls = last.slope < 0.0 && start.value - last.value > limits.noise;
+                let endless = found.evaluations >= limits.evaluations && falls;
                 self.endless = if endless { self.endless + 1 } else { 0 };
                 self.accept(found.step, slope, last);
                 Ok(true)

@@ -170,6 +170,30 @@ fn a_step_that_is_broken_off_leaves_the_last_whole_one() {
         }
     };
     assert_eq!(step, after.step + 1);
+    // What was done of the step before counts for nothing.
+    let options = TrainOptions { length: Length::Steps(50), ..by_method("mlp:8:tanh", "lm") };
+    let mut undisturbed = Trainer::new(&gpu, Split { train: classes(5_000), test: None }, options).unwrap();
+    undisturbed.run_steps(step).unwrap();
+    assert_eq!(trainer.parameters().unwrap(), undisturbed.parameters().unwrap());
+}
+
+#[test]
+fn what_another_run_has_learnt_is_refused() {
+    let rows = || Split { train: classes(50), test: None };
+    let learnt = |method: &str| {
+        let mut trainer = Trainer::new(&gpu(), rows(), by_method("linear", method)).unwrap();
+        trainer.run_steps(2).unwrap();
+        trainer.snapshot().unwrap()
+    };
+    let of_rule = TrainOptions { batch: BatchSize::Rows(50), ..options(Length::Steps(9)) };
+    let of_rule = TrainOptions { model: "linear".parse().unwrap(), ..of_rule };
+    for (options, fragment) in [(by_method("linear", "lm"), "by lm"), (of_rule, "by an update rule")] {
+        let mut trainer = Trainer::new(&gpu(), rows(), options).unwrap();
+        let before = trainer.snapshot().unwrap();
+        let error = trainer.restore(&learnt("lbfgs")).unwrap_err().to_string();
+        assert!(error.contains("of a run by lbfgs") && error.contains(fragment), "{error}");
+        assert_eq!(trainer.snapshot().unwrap(), before);
+    }
 }
 
 #[test]

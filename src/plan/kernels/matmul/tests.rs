@@ -72,6 +72,19 @@ fn the_uniform_in_wgsl_lies_as_in_rust() {
 }
 
 #[test]
+fn slices_of_matrix_units_are_shared_out_evenly() {
+    let profile = Profile { matrix_units: true, max_workgroup_memory: 48 << 10, ..Profile::desktop() };
+    let on_units: Vec<Tile> = tiles(&profile).filter(Tile::on_units).collect();
+    assert_eq!(on_units.len(), 4);
+    for tile in on_units {
+        for kept in [tile.workgroup_rows(), tile.workgroup_columns()] {
+            assert!((kept * UNITS_DEPTH / 8).is_multiple_of(tile.invocations()), "{tile}");
+        }
+        assert!(tile.workgroup_memory() <= 48 << 10, "{tile}");
+    }
+}
+
+#[test]
 fn broadcasting_is_for_software_with_subgroups_of_exactly_eight() {
     let profile = |class, subgroups, least, most| Profile {
         class,
@@ -106,7 +119,9 @@ fn tilings_of_gpus_fill_them_and_those_of_software_are_never_split() {
         (discrete, [4096, 512, 784], STAGED_64, 1),
         // They fill it in parts.
         (discrete, [1024, 2048, 2048], STAGED_128_TALL, 2),
-        (discrete, [512, 784, 4096], STAGED_64, 5),
+        (discrete, [512, 784, 4096], STAGED_64, 4),
+        // 240 of the largest nearly fill it: the next one does.
+        (discrete, [1920, 2048, 2048], STAGED_64, 1),
         (discrete, [512, 784, 1024], STAGED_32, 1),
         // A tile that would lie half beyond C.
         (discrete, [4096, 80, 784], STAGED_32, 1),

@@ -21,11 +21,8 @@ use super::{Layout, MatmulSpec, Operand};
 /// Numbers that an invocation brings at once.
 const UNIT: u32 = 8;
 
-/// An element of a slice, and how four numbers become such elements.
-const ELEMENT: &str = "vec4<f16>";
-const PARTS: [&str; 1] = [""];
-/// Elements of a unit.
-const ELEMENTS: u32 = 2 * PARTS.len() as u32;
+/// Elements of a slice, vec4<f16>, that a unit is.
+const ELEMENTS: u32 = UNIT / 4;
 
 /// What the workgroup brings of one operand. A unit is what one invocation brings at once: eight neighbours of a line.
 struct Slice {
@@ -45,7 +42,7 @@ pub(super) fn declare(text: &mut String, tile: Tile) {
     for (name, kept) in [('a', tile.workgroup_rows()), ('b', tile.workgroup_columns())] {
         let _ = writeln!(
             text,
-            "var<workgroup> {name}_slice: array<{ELEMENT}, {}>;",
+            "var<workgroup> {name}_slice: array<vec4<f16>, {}>;",
             units_slice_bytes(kept) / 16 * ELEMENTS
         );
     }
@@ -152,18 +149,9 @@ impl Slice {
         (self.along() + UNITS_PAD) / UNIT * ELEMENTS
     }
 
-    /// Units that each invocation brings.
+    /// Units that each invocation brings: all tiles divide evenly.
     fn turns(&self) -> u32 {
-        (self.kept * UNITS_DEPTH / UNIT).div_ceil(self.invocations)
-    }
-
-    /// `statements` for those invocations that bring something in the last turn.
-    fn guarded(&self, statements: &str) -> String {
-        let units = self.kept * UNITS_DEPTH / UNIT;
-        if units.is_multiple_of(self.invocations) {
-            return statements.to_owned();
-        }
-        format!("        if lane < {units}u {{\n{statements}        }}\n")
+        self.kept * UNITS_DEPTH / UNIT / self.invocations
     }
 
     /// Each unit's place in the operand, and its register. Neighbouring invocations take neighbours along the contiguous
@@ -214,7 +202,7 @@ impl Slice {
                 let _ = writeln!(text, "            {}_next{unit}_{half} = {value};", self.name);
             }
         }
-        self.guarded(&text)
+        text
     }
 
     /// What the operand holds from the unit's number `of` on, `width` numbers, or zeros behind the end.
@@ -242,15 +230,12 @@ impl Slice {
         let name = self.name;
         let mut text = String::new();
         for (unit, half) in (0..self.turns()).flat_map(|unit| [(unit, 0), (unit, 1)]) {
-            for (number, part) in PARTS.iter().enumerate() {
-                let place = half * PARTS.len() + number;
-                let _ = writeln!(
-                    text,
-                    "        {name}_slice[{name}_place{unit} + {place}u] = {name}_next{unit}_{half}{part};"
-                );
-            }
+            let _ = writeln!(
+                text,
+                "        {name}_slice[{name}_place{unit} + {half}u] = {name}_next{unit}_{half};"
+            );
         }
-        self.guarded(&text)
+        text
     }
 
     /// Declares the fragment of a number from a line of the kept axis and a position of the summed one on. Rows of A and

@@ -1,0 +1,71 @@
+//! Graphs as ONNX files, for programs that run models elsewhere: ONNX Runtime, mobile phones, browsers.
+//!
+//! Every node becomes the few ONNX operators that compute the same, at operator set [`OPSET`]; the batch stays symbolic.
+//! Expansions before elementwise operators are left to ONNX's broadcasting. `nodes` writes operators, `lowering` knows
+//! which.
+
+mod lowering;
+mod nodes;
+#[allow(clippy::all, missing_docs, unreachable_pub)]
+mod proto;
+
+use prost::Message;
+
+use crate::data::Schema;
+use crate::graph::{Graph, Var};
+use crate::nn::{Loss, ModelSpec};
+use crate::train::{NamedTensor, prediction};
+use crate::{Error, Result};
+use nodes::Writer;
+
+/// The operator set that files state: of December 2022, the first in which every reduction takes its axes as an input.
+pub const OPSET: i64 = 18;
+
+/// The version of the format itself that goes with it.
+const IR_VERSION: i64 = 8;
+
+/// `outputs` of `graph` by name as an ONNX model, `parameters` being the values of the graph's, in their order. Inputs keep
+/// their names; labels and indices are int64 there, and a batch of rows is the dimension `batch`.
+///
+/// # Errors
+/// [`Error::Shape`] for other parameters than the graph's, and for what no file can hold: random numbers, which a dropout of
+/// training draws.
+pub fn onnx_graph(graph: &Graph, outputs: &[(Var, &str)], parameters: &[NamedTensor]) -> Result<Vec<u8>> {
+    crate::train::check_parameters(graph.parameters(), parameters)?;
+    let mut writer = Writer::new(graph);
+    for (tensor, var) in parameters.iter().zip(graph.parameter_vars()) {
+        writer.parameter(*var, tensor);
+    }
+    lowering::write(&mut writer, graph, outputs)?;
+    let model = proto::ModelProto {
+        ir_version: Some(IR_VERSION),
+        producer_name: Some("downhill".to_owned()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        opset_import: vec![proto::OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
+        graph: Some(writer.finish()),
+        ..Default::default()
+    };
+    Ok(model.encode_to_vec())
+}
+
+/// What a trained model says of rows as an ONNX model: from `features` [batch, n], as the data has them, to `output`, the
+/// probabilities of the classes or the values.
+///
+/// # Errors
+/// As [`onnx_graph`].
+pub fn onnx_model(
+    model: &ModelSpec,
+    schema: &Schema,
+    loss: Loss,
+    parameters: &[NamedTensor],
+) -> Result<Vec<u8>> {
+    let (graph, output) = prediction(model, schema, loss)?;
+    onnx_graph(&graph, &[(output, "output")], parameters)
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::shape("writing ONNX", message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,323 @@
+//! downhill as a guest: an app with its own device, handlers, compute passes and pictures trains on that device, and finds it
+//! as it was when the guest is gone.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+
+use downhill::wgpu::{self, util::DeviceExt as _};
+use downhill::{
+    BatchSize, Error, Event, Gpu, GpuOptions, Length, LimitOverrides, MemoryLimit, Optimizer, TrainOptions,
+    Trainer, data,
+};
+
+const NEVER: AtomicBool = AtomicBool::new(false);
+
+/// A picture of 64 × 64 that a fragment shader draws, and a list of numbers that a compute pass doubles.
+const SHADERS: &str = "
+@vertex fn corner(@builtin(vertex_index) i: u32) -> @builtin(position) vec4<f32> {
+    return vec4(f32(i % 2u) * 4.0 - 1.0, f32(i / 2u) * 4.0 - 1.0, 0.0, 1.0);
+}
+@fragment fn colour(@builtin(position) at: vec4<f32>) -> @location(0) vec4<f32> {
+    return vec4(at.x / 64.0, at.y / 64.0, 0.25, 1.0);
+}
+@group(0) @binding(0) var<storage, read_write> numbers: array<f32>;
+@compute @workgroup_size(64) fn double(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x < arrayLength(&numbers) { numbers[id.x] *= 2.0; }
+}";
+
+struct App {
+    adapter: wgpu::Adapter,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    /// What its own handlers heard.
+    errors: mpsc::Receiver<String>,
+    lost: Arc<Mutex<Option<String>>>,
+    draw: wgpu::RenderPipeline,
+    double: wgpu::ComputePipeline,
+}
+
+impl App {
+    fn new() -> Self {
+        let adapter = adapter();
+        let (required_features, required_limits) = Gpu::required_features_and_limits(&adapter).unwrap();
+        let descriptor = wgpu::DeviceDescriptor { required_features, required_limits, ..Default::default() };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+        let (heard, errors) = mpsc::channel();
+        device
+            .on_uncaptured_error(Arc::new(move |error: wgpu::Error| heard.send(error.to_string()).unwrap()));
+        let lost = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&lost);
+        device.set_device_lost_callback(move |_, message| *told.lock().unwrap() = Some(message));
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: None,
+            source: wgpu::ShaderSource::Wgsl(SHADERS.into()),
+        });
+        let target = wgpu::ColorTargetState {
+            format: wgpu::TextureFormat::Rgba8Unorm,
+            blend: None,
+            write_mask: wgpu::ColorWrites::ALL,
+        };
+        let draw = device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
+            label: None,
+            layout: None,
+            vertex: wgpu::VertexState {
+                module: &module,
+                entry_point: Some("corner"),
+                compilation_options: Default::default(),
+                buffers: &[],
+            },
+            primitive: Default::default(),
+            depth_stencil: None,
+            multisample: Default::default(),
+            fragment: Some(wgpu::FragmentState {
+                module: &module,
+                entry_point: Some("colour"),
+                compilation_options: Default::default(),
+                targets: &[Some(target)],
+            }),
+            multiview_mask: None,
+            cache: None,
+        });
+        let double = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: None,
+            layout: None,
+            module: &module,
+            entry_point: Some("double"),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        App { adapter, device, queue, errors, lost, draw, double }
+    }
+
+    fn gpu(&self) -> Gpu {
+        Gpu::from_wgpu(&self.adapter, self.device.clone(), self.queue.clone(), &GpuOptions::default())
+            .unwrap()
+    }
+
+    /// Draws the picture and reads it back.
+    fn picture(&self) -> Vec<u8> {
+        let size = wgpu::Extent3d { width: 64, height: 64, depth_or_array_layers: 1 };
+        let texture = self.device.create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size,
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::Rgba8Unorm,
+            usage: wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::COPY_SRC,
+            view_formats: &[],
+        });
+        let pixels = self.downloads(64 * 64 * 4);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
+                label: None,
+                color_attachments: &[Some(wgpu::RenderPassColorAttachment {
+                    view: &texture.create_view(&Default::default()),
+                    depth_slice: None,
+                    resolve_target: None,
+                    ops: wgpu::Operations::default(),
+                })],
+                depth_stencil_attachment: None,
+                timestamp_writes: None,
+                occlusion_query_set: None,
+                multiview_mask: None,
+            });
+            pass.set_pipeline(&self.draw);
+            pass.draw(0..3, 0..1);
+        }
+        let layout =
+            wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(64 * 4), rows_per_image: None };
+        let target = wgpu::TexelCopyBufferInfo { buffer: &pixels, layout };
+        encoder.copy_texture_to_buffer(texture.as_image_copy(), target, size);
+        self.queue.submit([encoder.finish()]);
+        self.read(&pixels)
+    }
+
+    /// Doubles numbers in a pass of its own.
+    fn doubled(&self, numbers: &[f32]) -> Vec<f32> {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let contents = bytemuck::cast_slice(numbers);
+        let own = self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+            label: None,
+            contents,
+            usage,
+        });
+        let entries = [wgpu::BindGroupEntry { binding: 0, resource: own.as_entire_binding() }];
+        let layout = self.double.get_bind_group_layout(0);
+        let group = wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries };
+        let group = self.device.create_bind_group(&group);
+        let result = self.downloads(contents.len() as u64);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&self.double);
+            pass.set_bind_group(0, &group, &[]);
+            pass.dispatch_workgroups(numbers.len().div_ceil(64) as u32, 1, 1);
+        }
+        encoder.copy_buffer_to_buffer(&own, 0, &result, 0, contents.len() as u64);
+        self.queue.submit([encoder.finish()]);
+        bytemuck::pod_collect_to_vec(&self.read(&result))
+    }
+
+    fn downloads(&self, size: u64) -> wgpu::Buffer {
+        let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size,
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
+    fn read(&self, buffer: &wgpu::Buffer) -> Vec<u8> {
+        let done = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&done);
+        buffer.slice(..).map_async(wgpu::MapMode::Read, move |mapped| {
+            mapped.unwrap();
+            told.store(true, Ordering::Release);
+        });
+        while !done.load(Ordering::Acquire) {
+            self.device.poll(wgpu::PollType::Poll).unwrap();
+            std::thread::yield_now();
+        }
+        buffer.slice(..).get_mapped_range().unwrap().to_vec()
+    }
+
+    /// Makes a mistake, and says whether the app's own handler heard of it.
+    fn hears_its_mistakes(&self) -> bool {
+        let usage = wgpu::BufferUsages::empty();
+        let wrong = wgpu::BufferDescriptor { label: None, size: 4, usage, mapped_at_creation: false };
+        drop(self.device.create_buffer(&wrong));
+        self.errors.try_recv().is_ok()
+    }
+
+    /// Bytes that wgpu's allocator has given out on this device.
+    fn bytes(&self) -> u64 {
+        self.device.poll(wgpu::PollType::Poll).unwrap();
+        self.device.generate_allocator_report().map_or(0, |report| report.total_allocated_bytes)
+    }
+}
+
+fn adapter() -> wgpu::Adapter {
+    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    let request = wgpu::RequestAdapterOptions::default();
+    pollster::block_on(wgpu::Instance::new(descriptor).request_adapter(&request)).unwrap()
+}
+
+fn options(epochs: u64) -> TrainOptions {
+    let optimizer = Optimizer::new("adam").unwrap();
+    TrainOptions {
+        batch: BatchSize::Rows(512),
+        length: Length::Epochs(epochs),
+        ..TrainOptions::new("mlp:256,256".parse().unwrap(), optimizer)
+    }
+}
+
+fn digits() -> data::Split {
+    data::load(&"digits".parse().unwrap(), None, None, 0).unwrap()
+}
+
+#[test]
+fn an_app_trains_draws_takes_memory_back_and_finds_its_device_as_before() {
+    let app = App::new();
+    let (picture, before) = (app.picture(), app.bytes());
+    assert!(picture.chunks_exact(4).any(|pixel| pixel[0] > 200) && app.doubled(&[1.5, -2.0]) == [3.0, -4.0]);
+    let gpu = app.gpu();
+    let mut trainer = Trainer::new(&gpu, digits(), options(6)).unwrap();
+    let planned = trainer.report().bytes.total;
+    // Mesa rounds and wgpu keeps some in blocks, so only about.
+    assert!(app.bytes() > before + planned / 2, "{before}, then {} for {planned}", app.bytes());
+    let (mut accuracy, mut replans, mut epochs) = (0.0, 0, 0);
+    loop {
+        match trainer.next_event(&NEVER).unwrap() {
+            Event::Epoch(epoch) => {
+                epochs += 1;
+                accuracy = epoch.test.unwrap().accuracy.unwrap();
+                // Between two epochs the app draws and computes, and in the middle of the run it wants memory back.
+                assert!(app.picture() == picture && app.doubled(&[0.5; 100]) == [1.0; 100]);
+                if epochs == 2 {
+                    gpu.set_memory_limit(planned / 3 * 2);
+                }
+            }
+            Event::Replanned(_) => replans += 1,
+            Event::Finished => break,
+            _ => {}
+        }
+    }
+    assert_eq!((epochs, replans), (6, 1));
+    assert!(trainer.measured_bytes() <= planned / 3 * 2);
+    assert!(accuracy > 0.8, "{accuracy}");
+    drop((trainer, gpu));
+    assert!(app.errors.try_recv().is_err(), "the guest made no error that the app hears of");
+    assert!(app.hears_its_mistakes());
+    assert!(app.picture() == picture && app.doubled(&[4.0]) == [8.0]);
+    assert_eq!(app.bytes(), before);
+    assert_eq!(*app.lost.lock().unwrap(), None);
+}
+
+#[test]
+fn a_device_that_is_lost_in_the_middle_is_an_error_and_no_crash() {
+    let app = App::new();
+    let gpu = app.gpu();
+    let mut trainer = Trainer::new(&gpu, digits(), options(1000)).unwrap();
+    while !matches!(trainer.next_event(&NEVER).unwrap(), Event::Epoch(_)) {}
+    app.device.destroy();
+    let error = loop {
+        match trainer.next_event(&NEVER) {
+            Ok(Event::Finished) => panic!("the run went on without a device"),
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Device { .. }), "{error}");
+    // What follows fails in the same way.
+    assert!(
+        trainer.next_event(&NEVER).is_err() && trainer.parameters().is_err() && trainer.snapshot().is_err()
+    );
+}
+
+#[test]
+fn a_device_that_will_not_do_is_refused_with_the_reason() {
+    let adapter = adapter();
+    let open = |required_limits| {
+        let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+        pollster::block_on(adapter.request_device(&descriptor)).unwrap()
+    };
+    let few = wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..wgpu::Limits::defaults() };
+    let overrides = LimitOverrides { max_buffer_size: Some(1 << 20), ..LimitOverrides::default() };
+    let rows: [(wgpu::Limits, GpuOptions, &str); 4] = [
+        (
+            few,
+            GpuOptions::default(),
+            "the app's device cannot run downhill: 4 storage buffers per dispatch are too few, 8 are needed",
+        ),
+        (
+            wgpu::Limits::defaults(),
+            GpuOptions { matrix_units: true, ..GpuOptions::default() },
+            "matrix-units: is for the app to choose",
+        ),
+        (
+            wgpu::Limits::defaults(),
+            GpuOptions { adapter: "llvmpipe".parse().unwrap(), ..GpuOptions::default() },
+            "adapter: is for the app to choose",
+        ),
+        (
+            wgpu::Limits::defaults(),
+            GpuOptions { overrides, ..GpuOptions::default() },
+            "overrides: is for the app to choose",
+        ),
+    ];
+    for (limits, options, fragment) in rows {
+        let (device, queue) = open(limits);
+        let error = Gpu::from_wgpu(&adapter, device, queue, &options).unwrap_err().to_string();
+        assert!(error.contains(fragment), "{error}");
+    }
+    // A device with nothing but the default limits and no features will do, and plans within its memory limit.
+    let (device, queue) = open(wgpu::Limits::defaults());
+    let options = GpuOptions { memory_limit: Some(MemoryLimit::Bytes(3 << 20)), ..GpuOptions::default() };
+    let gpu = Gpu::from_wgpu(&adapter, device, queue, &options).unwrap();
+    let mut trainer = Trainer::new(&gpu, digits(), self::options(1)).unwrap();
+    assert!(trainer.report().bytes.total <= 3 << 20 && trainer.report().accumulate > 1);
+    trainer.run_steps(2).unwrap();
+}
