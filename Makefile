@@ -1,5 +1,6 @@
 # `make demo` trains on handwritten digits; `make test` runs every test. Both install a software Vulkan first where
-# there is no GPU driver and this is a Debian or Ubuntu with the rights to do so.
+# there is no GPU driver and this is a Debian or Ubuntu with the rights to do so; `make test` also ONNX Runtime for Python,
+# below `target`.
 
 CARGO ?= cargo
 OUT ?= runs/demo
@@ -10,7 +11,7 @@ demo: vulkan
 	$(CARGO) run --release --quiet -- train --data digits --model mlp:64 --optimizer adam --epochs 100 --seed 1 --out $(OUT) --overwrite
 
 test: vulkan
-	$(CARGO) test --all-targets
+	DOWNHILL_PYTHON=$$(sh scripts/provide-onnxruntime) $(CARGO) test --all-targets
 	$(CARGO) test --doc
 
 lint:

@@ -7,7 +7,9 @@
 use downhill::wgpu::{
     self, BackendOptions, Backends, DeviceType, Features, InstanceDescriptor, NoopBackendOptions,
 };
-use downhill::{BatchSize, Error, Gpu, Length, MemoryLimit, Optimizer, Result, TrainOptions, Trainer, data};
+use downhill::{
+    BatchSize, Error, Gpu, GpuOptions, Length, MemoryLimit, Optimizer, Result, TrainOptions, Trainer, data,
+};
 
 const ROUNDS: usize = 15;
 const STEPS: u64 = 2000;
@@ -88,5 +90,6 @@ fn open() -> Result<Gpu> {
         ..Default::default()
     });
     let (device, queue) = pollster::block_on(request).map_err(|error| Error::Adapter(error.to_string()))?;
-    Gpu::from_wgpu(adapter, device, queue, Some(MemoryLimit::Bytes(1 << 30)))
+    let options = GpuOptions { memory_limit: Some(MemoryLimit::Bytes(1 << 30)), ..GpuOptions::default() };
+    Gpu::from_wgpu(adapter, device, queue, &options)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::nodes::{Attribute, Writer, fixed, raw};
+use super::nodes::{Attribute, Writer, fixed};
 use super::proto::tensor_proto::DataType;
 use super::refused;
 use crate::Result;
@@ -134,9 +134,8 @@ fn node(writer: &mut Writer, graph: &Graph, var: Var) -> Result<String> {
         Lowering::ScatterAdd => {
             let (index, rows) = (first(writer), whole(writer, graph, inputs[1]));
             let shape = writer.shape(ty.shape.dims());
-            let zero =
-                Attribute::Tensor("value", raw("", DataType::Float, vec![1], 0f32.to_le_bytes().to_vec()));
-            let zeros = writer.operator("ConstantOfShape", &[&shape], vec![zero]);
+            // Zeros of f32, where nothing else is said.
+            let zeros = writer.operator("ConstantOfShape", &[&shape], Vec::new());
             let last = writer.integers(&[-1]);
             let index = writer.operator("Unsqueeze", &[&index, &last], Vec::new());
             let add = vec![Attribute::Text("reduction", "add")];

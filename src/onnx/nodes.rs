@@ -18,7 +18,6 @@ pub(super) enum Attribute<'a> {
     Int(&'a str, i64),
     Ints(&'a str, Vec<i64>),
     Text(&'a str, &'a str),
-    Tensor(&'a str, TensorProto),
 }
 
 /// A file's graph under way.
@@ -194,9 +193,6 @@ impl Attribute<'_> {
             Attribute::Text(name, text) => {
                 AttributeProto { s: Some(text.as_bytes().to_vec()), ..of(name, AttributeType::String) }
             }
-            Attribute::Tensor(name, tensor) => {
-                AttributeProto { t: Some(tensor), ..of(name, AttributeType::Tensor) }
-            }
         }
     }
 }
@@ -209,7 +205,7 @@ pub(super) fn fixed(dim: Dim) -> Option<i64> {
     }
 }
 
-pub(super) fn raw(name: &str, kind: DataType, dims: Vec<i64>, bytes: Vec<u8>) -> TensorProto {
+fn raw(name: &str, kind: DataType, dims: Vec<i64>, bytes: Vec<u8>) -> TensorProto {
     TensorProto {
         name: Some(name.to_owned()),
         data_type: Some(kind as i32),

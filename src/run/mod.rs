@@ -16,6 +16,7 @@ mod metrics;
 mod modifiers;
 #[cfg(feature = "cli")]
 mod settings;
+mod tensor_file;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -181,7 +181,7 @@ impl FullBatch {
         let interrupted = &AtomicBool::new(false);
         let mut memory = self.descent.memory(&Objective { engine, rows: &mut self.rows, interrupted })?;
         memory.method = self.method.to_string();
-        if let Some(place) = self.ending.map(Status::from).and_then(|status| place_of(status)) {
+        if let Some(place) = self.ending.map(Status::from).and_then(place_of) {
             memory.put(ENDING, [place as f64]);
         }
         Ok(memory)
