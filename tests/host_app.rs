@@ -10,7 +10,7 @@ use downhill::{
     Trainer, data,
 };
 
-const NEVER: AtomicBool = AtomicBool::new(false);
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// A picture of 64 × 64 that a fragment shader draws, and a list of numbers that a compute pass doubles.
 const SHADERS: &str = "
