@@ -89,8 +89,9 @@ pub use run::{
 };
 pub use solve::{METHODS, Method, MethodMemory, MethodRule, Test, Tolerances};
 pub use train::{
-    BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, LaunchTime, Length, LimitedBy, LineSearch,
-    LossScale, MemoryModel, MethodReport, NamedTensor, PlanReport, Predictions, Predictor, RangeTest,
-    RateCurve, RatePoint, RateRange, Replan, Snapshot, StepRecord, TensorBytes, TrainOptions, Trainer,
+    BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, Inference, LaunchTime, Length, LimitedBy,
+    LineSearch, LossScale, MemoryModel, MethodReport, NamedTensor, PlanReport, Predictions, Predictor,
+    RangeTest, RateCurve, RatePoint, RateRange, Replan, Snapshot, StepRecord, TensorBytes, TrainOptions,
+    Trainer,
 };
 pub use wgpu;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use downhill::wgpu::{self, util::DeviceExt as _};
 use downhill::{
-    BatchSize, Error, Event, Gpu, GpuOptions, Length, LimitOverrides, MemoryLimit, Optimizer, TrainOptions,
-    Trainer, data,
+    BatchSize, Error, Event, Gpu, GpuOptions, Inference, Length, LimitOverrides, Loss, MemoryLimit,
+    Optimizer, Predictions, Predictor, TrainOptions, Trainer, data,
 };
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -134,6 +134,18 @@ impl App {
         self.read(&pixels)
     }
 
+    /// Records a pass that doubles `count` numbers where they are.
+    fn record_double(&self, encoder: &mut wgpu::CommandEncoder, numbers: wgpu::BufferBinding, count: usize) {
+        let entries = [wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(numbers) }];
+        let layout = self.double.get_bind_group_layout(0);
+        let group = wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries };
+        let group = self.device.create_bind_group(&group);
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        pass.set_pipeline(&self.double);
+        pass.set_bind_group(0, &group, &[]);
+        pass.dispatch_workgroups(count.div_ceil(64) as u32, 1, 1);
+    }
+
     /// Doubles numbers in a pass of its own.
     fn doubled(&self, numbers: &[f32]) -> Vec<f32> {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
@@ -143,18 +155,9 @@ impl App {
             contents,
             usage,
         });
-        let entries = [wgpu::BindGroupEntry { binding: 0, resource: own.as_entire_binding() }];
-        let layout = self.double.get_bind_group_layout(0);
-        let group = wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries };
-        let group = self.device.create_bind_group(&group);
         let result = self.downloads(contents.len() as u64);
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            pass.set_pipeline(&self.double);
-            pass.set_bind_group(0, &group, &[]);
-            pass.dispatch_workgroups(numbers.len().div_ceil(64) as u32, 1, 1);
-        }
+        self.record_double(&mut encoder, own.as_entire_buffer_binding(), numbers.len());
         encoder.copy_buffer_to_buffer(&own, 0, &result, 0, contents.len() as u64);
         self.queue.submit([encoder.finish()]);
         bytemuck::pod_collect_to_vec(&self.read(&result))
@@ -254,6 +257,65 @@ fn an_app_trains_draws_takes_memory_back_and_finds_its_device_as_before() {
     assert!(app.picture() == picture && app.doubled(&[4.0]) == [8.0]);
     assert_eq!(app.bytes(), before);
     assert_eq!(*app.lost.lock().unwrap(), None);
+}
+
+/// The app makes rows on the device, has the network look at them in its own commands while it trains, and works on with what
+/// it says; only the end of that comes to the host.
+#[test]
+fn a_network_answers_between_the_apps_own_passes() {
+    let app = App::new();
+    let gpu = app.gpu();
+    let rows = |features: Vec<f32>, labels: Vec<u32>| {
+        data::Dataset::from_f32(features, &[64], data::Task::classes(10), data::Targets::Labels(labels))
+            .unwrap()
+    };
+    let features = (0..600 * 64u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as f32 / 16.0).collect();
+    let train = rows(features, (0..600).map(|row| row % 10).collect());
+    let (schema, options) = (train.schema().clone(), options(3));
+    let model = options.model.clone();
+    let mut trainer = Trainer::new(&gpu, data::Split { train, test: None }, options).unwrap();
+    let start = trainer.parameters().unwrap();
+    let network = Inference::new(&gpu, &model, &schema, Loss::CrossEntropy, &start, 5).unwrap();
+    assert_eq!((network.rows(), network.width()), (5, 10));
+    let features = network.features().unwrap();
+    // Half of what the rows are to be, which the app's pass doubles in place.
+    let made: Vec<f32> = (0..5 * 64).map(|i| (i % 17) as f32).collect();
+    let halves: Vec<f32> = made.iter().map(|x| x / 2.0).collect();
+    let answers = |trainer: &mut Trainer| -> Vec<f32> {
+        app.queue.write_buffer(features, 0, bytemuck::cast_slice(&halves));
+        let result = app.downloads(4 * 50);
+        let mut encoder = app.device.create_command_encoder(&Default::default());
+        app.record_double(&mut encoder, features.as_entire_buffer_binding(), made.len());
+        network.follow(trainer, &mut encoder).unwrap();
+        network.encode(&mut encoder);
+        // And doubles what the network says.
+        app.record_double(&mut encoder, network.outputs(), 50);
+        let outputs = network.outputs();
+        encoder.copy_buffer_to_buffer(outputs.buffer, outputs.offset, &result, 0, 4 * 50);
+        app.queue.submit([encoder.finish()]);
+        bytemuck::pod_collect_to_vec(&app.read(&result))
+    };
+    let at_start = answers(&mut trainer);
+    trainer.run_steps(6).unwrap();
+    let trained = answers(&mut trainer);
+    assert!(at_start != trained);
+    // The same rows by way of the host.
+    let same = rows(made, vec![0; 5]);
+    let mut predictor =
+        Predictor::new(&gpu, &model, same.schema(), Loss::CrossEntropy, trainer.parameters().unwrap())
+            .unwrap();
+    let Predictions::Classes { labels, probabilities } = predictor.predict(&same).unwrap() else {
+        panic!("classes");
+    };
+    for (row, (label, probability)) in trained.chunks(10).zip(labels.iter().zip(&probabilities)) {
+        // Doubled, and both sums in the same order.
+        assert!((row[*label as usize] / 2.0 - probability).abs() < 1e-6, "{row:?}: {label} {probability}");
+        assert!((row.iter().sum::<f32>() - 2.0).abs() < 1e-5);
+    }
+    let other = "mlp:9".parse().unwrap();
+    let error = Inference::new(&gpu, &other, &schema, Loss::CrossEntropy, &start, 5).err().unwrap();
+    assert!(matches!(error, Error::Shape { .. }), "{error}");
+    assert!(app.errors.try_recv().is_err());
 }
 
 #[test]

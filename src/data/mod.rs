@@ -14,6 +14,7 @@ mod files;
 mod idx;
 mod labelled;
 mod npy;
+#[cfg(feature = "npz")]
 mod npz;
 #[cfg(feature = "parquet")]
 mod parquet;

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::dataset::{Dataset, Features, Targets};
+#[cfg(feature = "npz")]
+use super::npz;
 #[cfg(feature = "parquet")]
 use super::parquet;
 use super::random::{Random, fill_nearly_normal};
 use super::schema::{Encoding, Part, Purpose, Schema, TargetKind, Task};
-use super::{csv, digits, files, idx, npy, npz};
+use super::{csv, digits, files, idx, npy};
 use crate::gpu::format_bytes;
 use crate::host::{self, HostMemory};
 use crate::{Error, Result};
@@ -24,7 +26,7 @@ use crate::{Error, Result};
 /// | `*.parquet` | a table with named columns (Cargo feature `parquet`) |
 /// | `*.npy` | an array of two dimensions as a table, or features whose targets are another array |
 /// | `features.npy+targets.npy` | features and targets in an array each |
-/// | `*.npz` | arrays of features and targets by their names |
+/// | `*.npz` | arrays of features and targets by their names (Cargo feature `npz`) |
 /// | `random:ROWSxCOLS:CLASSES` | standard normal features, labels by a random linear rule |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataSpec {
@@ -242,7 +244,11 @@ pub fn load_for_prediction(spec: &DataSpec, schema: &Schema, seed: u64) -> Resul
 fn has_test_part(spec: &DataSpec) -> Result<bool> {
     match spec {
         DataSpec::Digits | DataSpec::Idx(_) => Ok(true),
+        #[cfg(feature = "npz")]
         DataSpec::Npz(path) => npz::has_test_part(path),
+        // Reading it says why it is not read.
+        #[cfg(not(feature = "npz"))]
+        DataSpec::Npz(_) => Ok(false),
         DataSpec::Csv(_) | DataSpec::Parquet(_) | DataSpec::Npy { .. } | DataSpec::Random { .. } => Ok(false),
     }
 }
@@ -267,7 +273,13 @@ fn read(spec: &DataSpec, part: Part, purpose: Purpose, seed: u64) -> Result<Data
         DataSpec::Idx(folder) => idx::load(folder, part, purpose, memory),
         DataSpec::Csv(path) => csv::load(path, purpose, memory),
         DataSpec::Npy { features, targets } => npy::load(features, targets.as_deref(), purpose, memory),
+        #[cfg(feature = "npz")]
         DataSpec::Npz(path) => npz::load(path, part, purpose, memory),
+        #[cfg(not(feature = "npz"))]
+        DataSpec::Npz(path) => {
+            let message = "this build reads no archives of NumPy; build it with the Cargo feature `npz`";
+            Err(Error::data(path, "", message))
+        }
         #[cfg(feature = "parquet")]
         DataSpec::Parquet(path) => parquet::load(path, purpose, memory),
         #[cfg(not(feature = "parquet"))]

@@ -187,6 +187,7 @@ fn pictures_of_bytes_stay_bytes_and_find_their_labels_in_another_file() {
 }
 
 /// Keras' names: an archive with both parts, stored or deflated.
+#[cfg(feature = "npz")]
 #[test]
 fn an_archive_has_its_arrays_by_name_and_its_own_test_part() {
     let folder = tempfile::tempdir().unwrap();

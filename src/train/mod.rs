@@ -8,6 +8,7 @@ mod event;
 mod find_rate;
 mod fit;
 mod full_batch;
+mod inference;
 mod layout;
 mod line_search;
 mod memory_model;
@@ -29,6 +30,7 @@ pub use find_rate::{RangeTest, RateCurve, RatePoint, RateRange};
 #[cfg(feature = "cli")]
 pub(crate) use fit::powers_up_to;
 pub use full_batch::MethodReport;
+pub use inference::Inference;
 pub use line_search::LineSearch;
 pub use memory_model::MemoryModel;
 pub use options::{BatchSize, Choice, Length, TrainOptions};

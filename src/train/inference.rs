@@ -1,0 +1,144 @@
+//! A model inside an app's own commands: rows and answers are buffers on the app's device, and nothing goes over the host.
+
+use super::fit::over_budget;
+use super::program::{FEATURES, Recipe};
+use super::tensors::{NamedTensor, check, write_vector};
+use super::trainer::{TRAIN, Trainer};
+use crate::data::Schema;
+use crate::gpu::{Buffer, Gpu, Kernels};
+use crate::graph::ParameterInfo;
+use crate::nn::{Loss, ModelSpec};
+use crate::plan::memory::{ByteCounts, Needs};
+use crate::plan::replay::{Memory, Replay, part, record};
+use crate::plan::{Piece, Plan, Precision, Program, StepUniform};
+use crate::{Error, Result};
+
+/// A model for so many rows at once, whose work an app records among its own:
+///
+/// ```no_run
+/// # use downhill::{Gpu, GpuOptions, Inference, Loss, ModelSpec, NamedTensor, data::Schema, wgpu};
+/// # fn example(gpu: Gpu, model: ModelSpec, schema: Schema, parameters: Vec<NamedTensor>) -> downhill::Result<()> {
+/// let network = Inference::new(&gpu, &model, &schema, Loss::CrossEntropy, &parameters, 64)?;
+/// let mut encoder = gpu.device().create_command_encoder(&Default::default());
+/// // … a pass of the app writes 64 rows to `network.features()` …
+/// network.encode(&mut encoder);
+/// // … and another draws what `network.outputs()` then holds.
+/// gpu.queue().submit([encoder.finish()]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Inference {
+    plan: Plan,
+    memory: Memory,
+    replay: Replay,
+    parameters: Vec<ParameterInfo>,
+    width: usize,
+    bytes: ByteCounts,
+}
+
+impl Inference {
+    /// Allocates the model for `rows` rows, with these parameters, and compiles its kernels.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the parameters are another model's, or for no rows; [`Error::DoesNotFit`] where it is more than
+    /// the budget; [`Error::OutOfMemory`] and [`Error::Device`] as the device has it.
+    pub fn new(
+        gpu: &Gpu,
+        model: &ModelSpec,
+        schema: &Schema,
+        loss: Loss,
+        parameters: &[NamedTensor],
+        rows: usize,
+    ) -> Result<Self> {
+        if rows == 0 {
+            return Err(Error::shape("inference", "a model works on one row at least, not on none"));
+        }
+        let recipe =
+            Recipe { model, schema, loss, update: None, penalised: false, precision: Precision::F32 };
+        let program: Program = recipe.prediction()?;
+        let infos: &[ParameterInfo] = program.graph.parameters();
+        check(infos, parameters)?;
+        let plan = Plan::new(&program, gpu.profile(), rows)?;
+        let needs = Needs::of(&[&plan]);
+        let (bytes, budget) = (needs.bytes(), gpu.budget().bytes);
+        if bytes.total > budget {
+            return Err(over_budget("the model", &bytes, rows, budget, "use a smaller model or fewer rows"));
+        }
+        let memory = Memory::new(gpu, &needs)?;
+        let theta: Vec<&Buffer> = memory.theta.iter().collect();
+        let replay = Replay::new(gpu, &Kernels::new(gpu), &plan, &memory, &theta)?;
+        write_vector(gpu, &plan.theta, infos, &theta, parameters)?;
+        let step = StepUniform::new(0, 0, rows, 1.0).bytes(Precision::F32);
+        gpu.write_buffer(memory.uniforms.raw(), 0, &step)?;
+        let (parameters, width) = (infos.to_vec(), schema.task.outputs());
+        Ok(Inference { plan, memory, replay, parameters, width, bytes })
+    }
+
+    /// Rows at once.
+    pub fn rows(&self) -> usize {
+        self.plan.batch
+    }
+
+    /// Outputs of a row: its classes' probabilities, or values.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Bytes that it takes, by role.
+    pub fn bytes(&self) -> &ByteCounts {
+        &self.bytes
+    }
+
+    /// Where rows go, one after another: f32, or bytes where the data that the model was trained on have bytes. A storage buffer
+    /// that is copied from and to as well; none where the model looks at no features.
+    pub fn features(&self) -> Option<&wgpu::Buffer> {
+        self.memory.inputs.get(FEATURES).map(Buffer::raw)
+    }
+
+    /// Where the answers are behind [`Inference::encode`]: [rows, width] of f32, as a binding of storage that passes of the app
+    /// take; its buffer is copied from and to as well.
+    pub fn outputs(&self) -> wgpu::BufferBinding<'_> {
+        part(&self.memory.results, 0, 4 * (self.rows() * self.width) as u64)
+    }
+
+    /// Records the way from the features to the outputs, as one compute pass.
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+        record(self.replay.launches(), &mut encoder.begin_compute_pass(&Default::default()));
+    }
+
+    /// Records that the parameters become those of a training that is under way on the same device, as its steps so far left
+    /// them; with an average, that.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a trainer of another model; [`Error::OutOfMemory`] where its memory ran out for good.
+    pub fn follow(&self, trainer: &mut Trainer, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        let known = |infos: &[ParameterInfo]| -> Vec<(String, Vec<usize>)> {
+            infos.iter().map(|info| (info.name.clone(), info.shape.clone())).collect()
+        };
+        if known(trainer.model.parameters()) != known(&self.parameters) {
+            return Err(Error::shape("inference", "the trainer's parameters are another model's"));
+        }
+        let engine = trainer.session.engine()?;
+        engine.refresh_readout()?;
+        let (theirs, from) = (&engine.plan(TRAIN).theta, engine.readout());
+        for (theirs, own) in theirs.pieces.iter().zip(&self.plan.theta.pieces) {
+            for (source, target) in theirs.iter().flat_map(|source| own.iter().map(move |own| (source, own)))
+            {
+                let (start, elements) = overlap(source, target);
+                if elements > 0 {
+                    let at = |piece: &Piece| 4 * (piece.offset + start - piece.start) as u64;
+                    let [from, to] = [from[source.shard].raw(), self.memory.theta[target.shard].raw()];
+                    encoder.copy_buffer_to_buffer(from, at(source), to, at(target), 4 * elements as u64);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The floats of a parameter that two of its pieces have in common: the first, and how many.
+fn overlap(a: &Piece, b: &Piece) -> (usize, usize) {
+    let start = a.start.max(b.start);
+    let end = (a.start + a.elements).min(b.start + b.elements);
+    (start, end.saturating_sub(start))
+}
