@@ -211,6 +211,41 @@ impl Trainer {
         engine.start_shadows()
     }
 
+    /// Puts tensors in the place of the parameters of their names, before the first step: a model that was trained before, to be
+    /// trained on; read by [`read_model`](crate::read_model), and under whatever names the caller gives them. All others
+    /// begin as they would.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a name that the model does not have, another shape, or after a step; all is then as it was.
+    pub fn set_parameters(&mut self, tensors: &[NamedTensor]) -> Result<()> {
+        let refused = |message: String| Err(Error::shape("setting parameters", message));
+        if self.progress.step > 0 {
+            return refused(format!(
+                "{} steps were made already; set them before the first",
+                self.progress.step
+            ));
+        }
+        let mut parameters = self.parameters()?;
+        for tensor in tensors {
+            let Some(own) = parameters.iter_mut().find(|own| own.name == tensor.name) else {
+                let names: Vec<&str> = parameters.iter().map(|own| own.name.as_str()).collect();
+                return refused(format!(
+                    "there is no `{}`; the parameters are {}",
+                    tensor.name,
+                    names.join(", ")
+                ));
+            };
+            if own.shape != tensor.shape || tensor.values.len() != own.values.len() {
+                return refused(format!("`{}` is {:?}, not {:?}", own.name, own.shape, tensor.shape));
+            }
+            own.values.clone_from(&tensor.values);
+        }
+        let infos = self.model.parameters();
+        let engine = self.session.engine()?;
+        write_vector(&self.gpu, &engine.plan(TRAIN).theta, infos, &engine.theta(), &parameters)?;
+        engine.start_shadows()
+    }
+
     /// θ as the user reads it, by name. Waits for the steps under way.
     pub fn parameters(&mut self) -> Result<Vec<NamedTensor>> {
         self.settle()?;

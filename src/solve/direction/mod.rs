@@ -71,7 +71,7 @@ pub(crate) struct StepProducts {
 }
 
 /// A way to choose where to go.
-pub(crate) trait Direction {
+pub(crate) trait Direction: Send {
     /// Records the direction at the current point.
     ///
     /// # Errors

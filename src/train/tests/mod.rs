@@ -8,6 +8,7 @@ mod half;
 mod line_search;
 mod memory;
 mod micro_batches;
+mod parameters;
 mod schedules;
 mod skipped;
 mod submits;
