@@ -120,13 +120,13 @@ impl Gpu {
     /// ```no_run
     /// use downhill::{Gpu, GpuOptions, wgpu};
     ///
-    /// # let adapter: wgpu::Adapter = todo!();
+    /// # fn example(adapter: wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> downhill::Result<()> {
     /// let (required_features, required_limits) = Gpu::required_features_and_limits(&adapter)?;
     /// let descriptor = wgpu::DeviceDescriptor { required_features, required_limits, ..Default::default() };
-    /// # let (device, queue): (wgpu::Device, wgpu::Queue) = todo!();
     /// // … of which the app makes its device and queue, and draws with them.
     /// let gpu = Gpu::from_wgpu(&adapter, device, queue, &GpuOptions::default())?;
-    /// # Ok::<(), downhill::Error>(())
+    /// # Ok(())
+    /// # }
     /// ```
     ///
     /// # Errors

@@ -184,6 +184,28 @@ fn compute(text: &mut String, spec: &MatmulSpec) {
     }
 }
 
+/// A loop over the summed axis that brings slices of `depth` positions to registers by `fetch`, from there to workgroup memory by
+/// `stage`, and has `multiply` write what becomes of each, while the next is on its way.
+fn through_memory(
+    text: &mut String,
+    depth: u32,
+    [fetch, stage]: [&str; 2],
+    multiply: impl FnOnce(&mut String),
+) {
+    let _ = write!(
+        text,
+        "    var k = 0u;
+{fetch}    loop {{
+{stage}        workgroupBarrier();
+        k += {depth}u;
+        if k < k_end {{
+{fetch}        }}
+"
+    );
+    multiply(text);
+    *text += "        if k >= k_end { break; }\n        workgroupBarrier();\n    }\n";
+}
+
 /// The first row and column of the invocation's tile.
 ///
 /// Direct, only whole subgroups return early: a lane past the last column must stay to hand round its row of A. Staged,

@@ -21,7 +21,7 @@
 use std::fmt::Write;
 
 use super::tile::{DEPTH, Tile};
-use super::{COMPONENTS, Layout, MatmulSpec, Operand, multiply_add, store_row_sums};
+use super::{COMPONENTS, Layout, MatmulSpec, Operand, multiply_add, store_row_sums, through_memory};
 
 /// By how much the vectors of a row are exchanged for every four rows before it.
 const TURN: u32 = 2;
@@ -56,26 +56,15 @@ pub(super) fn sum(text: &mut String, spec: &MatmulSpec) {
         let _ = writeln!(text, "    var total{group} = vec4<f32>();");
     }
     let slices = slices(spec);
-    *text += "    var k = 0u;\n";
     for slice in &slices {
         slice.declare(text);
     }
     let fetch = slices.each_ref().map(Slice::fetch).concat();
     let stage = slices.each_ref().map(Slice::stage).concat();
-    let _ = write!(
-        text,
-        "{fetch}    loop {{
-{stage}        workgroupBarrier();
-        k += {DEPTH}u;
-        if k < k_end {{
-{fetch}        }}
-"
-    );
     // Written out four by four: a loop costs a seventh of the speed on an H200.
-    for four in 0..DEPTH / 4 {
-        multiply(text, spec, &slices, four);
-    }
-    *text += "        if k >= k_end { break; }\n        workgroupBarrier();\n    }\n";
+    through_memory(text, DEPTH, [&fetch, &stage], |text| {
+        (0..DEPTH / 4).for_each(|four| multiply(text, spec, &slices, four));
+    });
     if spec.sums_rows {
         *text += "    if col0 == 0u {\n";
         for group in 0..totals {

@@ -16,7 +16,7 @@
 use std::fmt::Write;
 
 use super::tile::{FRAGMENT, LANES, Tile, UNITS_DEPTH, UNITS_PAD, units_slice_bytes};
-use super::{Layout, MatmulSpec, Operand};
+use super::{Layout, MatmulSpec, Operand, through_memory};
 
 /// Numbers that an invocation brings at once.
 const UNIT: u32 = 8;
@@ -67,23 +67,12 @@ pub(super) fn sum(text: &mut String, spec: &MatmulSpec) {
     let a = slice('a', spec.a, "first_row", "p.m", tile.workgroup_rows());
     let b = slice('b', spec.b, "first_col", "p.n", tile.workgroup_columns());
     let slices = [a, b];
-    *text += "    var k = 0u;\n";
     slices.iter().for_each(|slice| slice.declare(text));
     let fetch = slices.each_ref().map(Slice::fetch).concat();
     let stage = slices.each_ref().map(Slice::stage).concat();
-    let _ = write!(
-        text,
-        "{fetch}    loop {{
-{stage}        workgroupBarrier();
-        k += {UNITS_DEPTH}u;
-        if k < k_end {{
-{fetch}        }}
-"
-    );
-    for step in 0..UNITS_DEPTH / FRAGMENT {
-        multiply(text, tile, &slices, FRAGMENT * step);
-    }
-    *text += "        if k >= k_end { break; }\n        workgroupBarrier();\n    }\n";
+    through_memory(text, UNITS_DEPTH, [&fetch, &stage], |text| {
+        (0..UNITS_DEPTH / FRAGMENT).for_each(|step| multiply(text, tile, &slices, FRAGMENT * step));
+    });
 }
 
 /// The fragments of a subgroup: row and column.
