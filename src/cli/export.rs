@@ -63,5 +63,8 @@ pub(super) fn export(arguments: &ExportArguments, output: &Output) -> Ended {
         out.display(),
         format_bytes(bytes)
     ))?;
-    output.event("done", &json!({ "file": out, "bytes": bytes, "parameters": numbers, "opset": opset }))
+    output.event(
+        "done",
+        &json!({ "file": out.display().to_string(), "bytes": bytes, "parameters": numbers, "opset": opset }),
+    )
 }

@@ -145,7 +145,8 @@ impl Gpu {
             max_compute_workgroups_per_dimension: has.max_compute_workgroups_per_dimension,
             min_storage_buffer_offset_alignment: has.min_storage_buffer_offset_alignment,
             min_uniform_buffer_offset_alignment: has.min_uniform_buffer_offset_alignment,
-            ..wgpu::Limits::defaults()
+            // Of what only drawing needs, no more than there is.
+            ..wgpu::Limits::defaults().or_worse_values_from(&has)
         };
         Ok((adapter.features() & (USEFUL | Features::PIPELINE_CACHE), limits))
     }

@@ -92,6 +92,15 @@ impl Graph {
         &self.nodes[var.index()]
     }
 
+    /// The name of the input slot that a node reads, if it does.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn input_name(&self, var: Var) -> Option<&str> {
+        match self.node(var).op.lower() {
+            Lowering::Source(ops::Source::Input(name)) => Some(name),
+            _ => None,
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }

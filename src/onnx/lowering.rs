@@ -45,7 +45,14 @@ const COMPARISONS: [&str; 3] = ["Less", "GreaterOrEqual", "Equal"];
 
 /// Writes all that `outputs` need, and the outputs.
 pub(super) fn write(writer: &mut Writer, graph: &Graph, outputs: &[(Var, &str)]) -> Result<()> {
-    for var in needed(graph, outputs) {
+    let needed = needed(graph, outputs);
+    // The batch is a dimension of one of them.
+    for var in &needed {
+        if let Lowering::Source(Source::Input(name)) = graph.node(*var).op.lower() {
+            writer.input(*var, name);
+        }
+    }
+    for var in needed {
         if !writer.has(var) {
             let name = node(writer, graph, var)?;
             writer.set(var, name);
@@ -77,10 +84,7 @@ fn node(writer: &mut Writer, graph: &Graph, var: Var) -> Result<String> {
     let Node { op, inputs, ty } = graph.node(var);
     let first = |writer: &mut Writer| whole(writer, graph, inputs[0]);
     Ok(match op.lower() {
-        Lowering::Source(Source::Input(name)) => {
-            writer.input(var, name);
-            name.to_owned()
-        }
+        Lowering::Source(Source::Input(name)) => name.to_owned(),
         Lowering::Source(Source::Parameter(number)) => {
             return Err(refused(format!("the graph's parameter {number} has no value")));
         }
@@ -253,7 +257,6 @@ fn product(writer: &mut Writer, matmul: &MatMul, [a, b]: [String; 2], rank: usiz
 /// What walks the last axis of logits [.., C].
 fn row(writer: &mut Writer, kind: RowKind, inputs: &[String], logits: &Shape) -> String {
     let along_last = || vec![Attribute::Int("axis", -1)];
-    let last = writer.integers(&[-1]);
     match kind {
         RowKind::Softmax => writer.operator("Softmax", &[&inputs[0]], along_last()),
         RowKind::ArgMax => {
@@ -261,6 +264,7 @@ fn row(writer: &mut Writer, kind: RowKind, inputs: &[String], logits: &Shape) ->
             writer.operator("ArgMax", &[&inputs[0]], attributes)
         }
         RowKind::CrossEntropy => {
+            let last = writer.integers(&[-1]);
             let logs = writer.operator("LogSoftmax", &[&inputs[0]], along_last());
             let label = writer.operator("Unsqueeze", &[&inputs[1], &last], Vec::new());
             let picked = writer.operator("GatherElements", &[&logs, &label], along_last());
@@ -268,6 +272,7 @@ fn row(writer: &mut Writer, kind: RowKind, inputs: &[String], logits: &Shape) ->
             writer.operator("Neg", &[&picked], Vec::new())
         }
         RowKind::CrossEntropyGradient => {
+            let last = writer.integers(&[-1]);
             let probabilities = writer.operator("Softmax", &[&inputs[0]], along_last());
             let classes = logits.dims().last().map_or(1, |dim| dim.resolve(1) as i64);
             let (depth, values) = (writer.integers(&[classes]), writer.floats(vec![2], &[0.0, 1.0]));

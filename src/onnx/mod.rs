@@ -9,6 +9,8 @@ mod nodes;
 #[allow(clippy::all, missing_docs, unreachable_pub)]
 mod proto;
 
+use std::collections::BTreeSet;
+
 use prost::Message;
 
 use crate::data::Schema;
@@ -28,10 +30,11 @@ const IR_VERSION: i64 = 8;
 /// their names; labels and indices are int64 there, and a batch of rows is the dimension `batch`.
 ///
 /// # Errors
-/// [`Error::Shape`] for other parameters than the graph's, and for what no file can hold: random numbers, which a dropout of
-/// training draws.
+/// [`Error::Shape`] for other parameters than the graph's, names that two values have, and what no file can hold: random numbers,
+/// which a dropout of training draws, and coordinates along the batch.
 pub fn onnx_graph(graph: &Graph, outputs: &[(Var, &str)], parameters: &[NamedTensor]) -> Result<Vec<u8>> {
     crate::train::check_parameters(graph.parameters(), parameters)?;
+    distinct(graph, outputs, parameters)?;
     let mut writer = Writer::new(graph);
     for (tensor, var) in parameters.iter().zip(graph.parameter_vars()) {
         writer.parameter(*var, tensor);
@@ -61,6 +64,19 @@ pub fn onnx_model(
 ) -> Result<Vec<u8>> {
     let (graph, output) = prediction(model, schema, loss)?;
     onnx_graph(&graph, &[(output, "output")], parameters)
+}
+
+/// Whether inputs, parameters and outputs have names of their own; those of what lies between begin with `%`.
+fn distinct(graph: &Graph, outputs: &[(Var, &str)], parameters: &[NamedTensor]) -> Result<()> {
+    let inputs: BTreeSet<&str> = graph.vars().filter_map(|var| graph.input_name(var)).collect();
+    let parameters = parameters.iter().map(|tensor| tensor.name.as_str());
+    let mut known = BTreeSet::new();
+    for name in inputs.into_iter().chain(parameters).chain(outputs.iter().map(|(_, name)| *name)) {
+        if name.starts_with('%') || !known.insert(name) {
+            return Err(refused(format!("`{name}` cannot name a value, or names two; give it another name")));
+        }
+    }
+    Ok(())
 }
 
 fn refused(message: impl Into<String>) -> Error {

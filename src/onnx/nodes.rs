@@ -24,6 +24,8 @@ pub(super) enum Attribute<'a> {
 pub(super) struct Writer<'a> {
     graph: &'a Graph,
     file: GraphProto,
+    /// The nodes of the inputs that are declared.
+    inputs: Vec<Var>,
     /// The names of nodes' values that are written.
     names: HashMap<Var, String>,
     /// Names of constants by what they hold.
@@ -36,7 +38,15 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     pub fn new(graph: &'a Graph) -> Self {
         let file = GraphProto { name: Some("downhill".to_owned()), ..Default::default() };
-        Writer { graph, file, names: HashMap::new(), constants: HashMap::new(), values: 0, batch: None }
+        Writer {
+            graph,
+            file,
+            inputs: Vec::new(),
+            names: HashMap::new(),
+            constants: HashMap::new(),
+            values: 0,
+            batch: None,
+        }
     }
 
     pub fn finish(self) -> GraphProto {
@@ -63,9 +73,12 @@ impl<'a> Writer<'a> {
         self.set(var, tensor.name.clone());
     }
 
+    /// Declares an input; a slot that several nodes read is declared once.
     pub fn input(&mut self, var: Var, name: &str) {
-        let node = self.graph.node(var);
-        self.file.input.push(value(name, &node.ty));
+        if !self.inputs.iter().any(|known| self.name(*known) == name) {
+            self.file.input.push(value(name, &self.graph.node(var).ty));
+            self.inputs.push(var);
+        }
         self.set(var, name.to_owned());
     }
 
@@ -152,12 +165,10 @@ impl<'a> Writer<'a> {
         if let Some(known) = &self.batch {
             return known.clone();
         }
-        let of_input = self.file.input.iter().find_map(|input| {
-            let var = self.names.iter().find(|(_, name)| Some(*name) == input.name.as_ref())?.0;
-            let axis = |dim: &Dim| matches!(dim, Dim::Batch(_));
+        let of_input = self.inputs.iter().find_map(|var| {
             let dims = self.graph.shape(*var).dims();
-            let axis = dims.iter().position(axis)?;
-            Some((input.name.clone()?, axis, dims[axis]))
+            let axis = dims.iter().position(|dim| matches!(dim, Dim::Batch(_)))?;
+            Some((self.name(*var), axis, dims[axis]))
         });
         // A graph that knows a batch has an input that brings it, or it is 1.
         let name = match of_input {

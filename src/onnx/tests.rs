@@ -167,10 +167,12 @@ fn a_file_says_what_it_is_and_what_cannot_be_written_is_refused() {
         (names(&graph_of_file.input), names(&graph_of_file.output)),
         (vec!["features".to_owned()], vec!["output".to_owned()])
     );
-    // Biases are left to broadcasting: a model is one operator a layer, bias and activation.
+    // Biases are left to broadcasting.
     let kinds: Vec<&str> = graph_of_file.node.iter().filter_map(|node| node.op_type.as_deref()).collect();
     assert!(!kinds.contains(&"Expand"), "{kinds:?}");
 
+    let twice = onnx_graph(&graph, &[(output, "features")], &tensors).unwrap_err().to_string();
+    assert!(twice.contains("`features` cannot name a value, or names two"), "{twice}");
     let short = onnx_graph(&graph, &[(output, "output")], &tensors[1..]).unwrap_err().to_string();
     assert!(short.contains("parameters"), "{short}");
     let mut graph = Graph::new();

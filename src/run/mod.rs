@@ -1,7 +1,7 @@
 //! A run on disk: its configuration, its folder with metrics, curves, model and checkpoint, and how it goes on.
 //!
 //! [`Run`] drives a [`Trainer`] and keeps the folder so that a process killed at any moment loses no more than
-//! the epoch under way. Nothing here prints.
+//! the epoch under way, or two seconds of a method's steps. Nothing here prints.
 
 mod checkpoint;
 #[cfg(feature = "cli")]
@@ -43,7 +43,7 @@ use crate::{Error, Result};
 use metrics::Metrics;
 
 /// The curves are drawn no more often than this while a run goes on: short epochs would spend more time on them than
-/// on training. Checkpoint and model are written at the end of every epoch, so that they are of the same step.
+/// on training. Checkpoint and model are written at the end of every epoch, but for methods, so that they are of the same step.
 const BETWEEN_CURVES: Duration = Duration::from_secs(1);
 
 /// Checkpoint and model of a run by a method are written no more often than this while it goes on.
@@ -106,8 +106,15 @@ impl Run {
     /// As [`Trainer::next_event`]; [`Error::Write`] where the disk is full: what stood there still does.
     pub fn next_event(&mut self, interrupted: &AtomicBool) -> Result<Event> {
         let event = self.advance(interrupted);
-        if let Err(Error::OutOfMemory(_)) = &event {
-            self.save_checkpoint()?;
+        match &event {
+            Err(Error::OutOfMemory(_)) => self.save_checkpoint()?,
+            // A method is back at its last good step, which may not be saved yet; where it is not, there is one before.
+            Err(Error::Diverged(_)) if self.trainer.is_by_method() => {
+                if let Err(error) = self.save() {
+                    log::warn!("the last good step is not saved: {error}");
+                }
+            }
+            _ => {}
         }
         event.map_err(|error| self.explain(error))
     }

@@ -196,7 +196,6 @@ impl FullBatch {
             Err(error) => {
                 // What is saved is the last step and no trial.
                 self.descent.go_back(&problem);
-                self.descent.space.submit();
                 return if self.rows.broken_off { Ok(Stepped::Interrupted) } else { Err(error) };
             }
         }

@@ -5,7 +5,7 @@ use super::program::{FEATURES, Recipe};
 use super::tensors::{NamedTensor, check, write_vector};
 use super::trainer::{TRAIN, Trainer};
 use crate::data::Schema;
-use crate::gpu::{Buffer, Gpu, Kernels};
+use crate::gpu::{Buffer, Gpu, Kernels, TRANSFER_BYTES};
 use crate::graph::ParameterInfo;
 use crate::nn::{Loss, ModelSpec};
 use crate::plan::memory::{ByteCounts, Needs};
@@ -28,6 +28,7 @@ use crate::{Error, Result};
 /// # }
 /// ```
 pub struct Inference {
+    gpu: Gpu,
     plan: Plan,
     memory: Memory,
     replay: Replay,
@@ -59,19 +60,21 @@ impl Inference {
         let infos: &[ParameterInfo] = program.graph.parameters();
         check(infos, parameters)?;
         let plan = Plan::new(&program, gpu.profile(), rows)?;
-        let needs = Needs::of(&[&plan]);
+        let needs = Needs { staging: TRANSFER_BYTES, ..Needs::of(&[&plan]) };
         let (bytes, budget) = (needs.bytes(), gpu.budget().bytes);
         if bytes.total > budget {
             return Err(over_budget("the model", &bytes, rows, budget, "use a smaller model or fewer rows"));
         }
+        gpu.prepare_transfers()?;
         let memory = Memory::new(gpu, &needs)?;
         let theta: Vec<&Buffer> = memory.theta.iter().collect();
         let replay = Replay::new(gpu, &Kernels::new(gpu), &plan, &memory, &theta)?;
+        gpu.keep_pipelines();
         write_vector(gpu, &plan.theta, infos, &theta, parameters)?;
         let step = StepUniform::new(0, 0, rows, 1.0).bytes(Precision::F32);
         gpu.write_buffer(memory.uniforms.raw(), 0, &step)?;
         let (parameters, width) = (infos.to_vec(), schema.task.outputs());
-        Ok(Inference { plan, memory, replay, parameters, width, bytes })
+        Ok(Inference { gpu: gpu.clone(), plan, memory, replay, parameters, width, bytes })
     }
 
     /// Rows at once.
@@ -106,17 +109,20 @@ impl Inference {
         record(self.replay.launches(), &mut encoder.begin_compute_pass(&Default::default()));
     }
 
-    /// Records that the parameters become those of a training that is under way on the same device, as its steps so far left
-    /// them; with an average, that.
+    /// Records that the parameters become those of a training that is under way on the same device: as its steps have left them
+    /// when `encoder` is submitted, or, where it keeps an average, that average now, for which this waits.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a trainer of another model; [`Error::OutOfMemory`] where its memory ran out for good.
+    /// [`Error::Shape`] for a trainer of another model or on another device; [`Error::OutOfMemory`] where its memory ran out for good.
     pub fn follow(&self, trainer: &mut Trainer, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         let known = |infos: &[ParameterInfo]| -> Vec<(String, Vec<usize>)> {
             infos.iter().map(|info| (info.name.clone(), info.shape.clone())).collect()
         };
         if known(trainer.model.parameters()) != known(&self.parameters) {
             return Err(Error::shape("inference", "the trainer's parameters are another model's"));
+        }
+        if trainer.gpu.device() != self.gpu.device() {
+            return Err(Error::shape("inference", "the trainer is on another device"));
         }
         let engine = trainer.session.engine()?;
         engine.refresh_readout()?;

@@ -284,5 +284,7 @@ impl Descent {
     pub fn go_back(&mut self, problem: &dyn Problem) {
         self.space.copy(problem.theta(), &self.origin);
         self.space.copy(problem.gradient(), &self.former_gradient);
+        // Others read θ too.
+        self.space.submit();
     }
 }

@@ -124,6 +124,7 @@ fn every_method_goes_on_bit_for_bit_and_stays_where_it_ended() {
         finish(&mut second).unwrap();
         assert_eq!(second.method_report(), whole.method_report(), "{method}");
         let ended = whole.snapshot().unwrap();
+        assert_eq!(whole.parameters().unwrap(), ended.theta, "{method}");
         assert_eq!(second.snapshot().unwrap(), ended, "{method}");
         let mut third = Trainer::new(&gpu(), rows(), options).unwrap();
         third.restore(&ended).unwrap();
