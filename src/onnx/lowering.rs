@@ -150,18 +150,11 @@ fn node(writer: &mut Writer, graph: &Graph, var: Var) -> Result<String> {
 
 /// A value of its node's whole shape: what was left to broadcasting is written out.
 fn whole(writer: &mut Writer, graph: &Graph, var: Var) -> String {
-    let name = writer.name(var);
-    let Node { op, ty, .. } = graph.node(var);
-    let is_short = match op.lower() {
-        Lowering::View(View::Expand) => true,
-        Lowering::Generated(Generated::Iota { .. } | Generated::Random { .. }) => false,
-        Lowering::Generated(_) => ty.shape.dims().iter().any(|dim| *dim != Dim::Fixed(1)),
-        _ => false,
-    };
-    if !is_short {
+    let (name, shape) = (writer.name(var), graph.shape(var));
+    if written(graph, var) == shape.dims() {
         return name;
     }
-    let shape = writer.shape(ty.shape.dims());
+    let shape = writer.shape(shape.dims());
     writer.operator("Expand", &[&name, &shape], Vec::new())
 }
 

@@ -54,9 +54,7 @@ impl Inference {
         if rows == 0 {
             return Err(Error::shape("inference", "a model works on one row at least, not on none"));
         }
-        let recipe =
-            Recipe { model, schema, loss, update: None, penalised: false, precision: Precision::F32 };
-        let program: Program = recipe.prediction()?;
+        let program: Program = Recipe::at_work(model, schema, loss).prediction()?;
         let infos: &[ParameterInfo] = program.graph.parameters();
         check(infos, parameters)?;
         let plan = Plan::new(&program, gpu.profile(), rows)?;

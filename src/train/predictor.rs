@@ -14,7 +14,7 @@ use crate::gpu::Gpu;
 use crate::graph::{Graph, Var};
 use crate::nn::{Loss, ModelSpec};
 use crate::plan::memory::Needs;
-use crate::plan::{Plan, Precision, Program, StepUniform};
+use crate::plan::{Plan, Program, StepUniform};
 use crate::{Error, Result};
 
 /// What a model says of a data set's rows, in their order.
@@ -97,14 +97,7 @@ impl Predictor {
     }
 
     fn recipe(&self) -> Recipe<'_> {
-        Recipe {
-            model: &self.model,
-            schema: &self.schema,
-            loss: self.loss,
-            update: None,
-            penalised: false,
-            precision: Precision::F32,
-        }
+        Recipe::at_work(&self.model, &self.schema, self.loss)
     }
 
     /// The program on the device with the parameters in place.
@@ -149,8 +142,7 @@ impl Predictor {
 /// [`Error::Shape`] for a model that does not go with the rows.
 #[cfg(feature = "onnx")]
 pub(crate) fn prediction(model: &ModelSpec, schema: &Schema, loss: Loss) -> Result<(Graph, Var)> {
-    let recipe = Recipe { model, schema, loss, update: None, penalised: false, precision: Precision::F32 };
-    let Program { graph, outputs } = recipe.prediction()?;
+    let Program { graph, outputs } = Recipe::at_work(model, schema, loss).prediction()?;
     Ok((graph, outputs[0].0))
 }
 

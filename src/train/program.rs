@@ -57,7 +57,12 @@ pub(super) fn direction(parameter: usize) -> String {
     format!("direction of parameter {parameter}")
 }
 
-impl Recipe<'_> {
+impl<'a> Recipe<'a> {
+    /// A trained model at work.
+    pub fn at_work(model: &'a ModelSpec, schema: &'a Schema, loss: Loss) -> Self {
+        Recipe { model, schema, loss, update: None, penalised: false, precision: Precision::F32 }
+    }
+
     /// Loss (result 0) and the gradient of every parameter, times the step's loss scale where there is one.
     pub fn training(&self, feed: &Feed) -> Result<Program> {
         let mut graph = Graph::new();
