@@ -30,6 +30,8 @@
 #![warn(missing_docs)]
 
 mod atomic;
+#[cfg(feature = "capi")]
+pub mod capi;
 pub mod data;
 mod error;
 mod expression;
@@ -85,13 +87,14 @@ pub use race::{Gait, Lap, Racer, TrainingRace, race_training};
 #[cfg(feature = "cli")]
 pub use run::RunConfig;
 pub use run::{
-    EpochMetrics, Record, Run, RunFolder, read_checkpoint, read_model, write_checkpoint, write_model,
+    EpochMetrics, Record, Run, RunFolder, checkpoint_from_bytes, checkpoint_to_bytes, model_from_bytes,
+    model_to_bytes, read_checkpoint, read_model, write_checkpoint, write_model,
 };
 pub use solve::{METHODS, Method, MethodMemory, MethodRule, Test, Tolerances};
 pub use train::{
-    BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, Inference, LaunchTime, Length, LimitedBy,
-    LineSearch, LossScale, MemoryModel, MethodReport, NamedTensor, PlanReport, Predictions, Predictor,
-    RangeTest, RateCurve, RatePoint, RateRange, Replan, Snapshot, StepRecord, TensorBytes, TrainOptions,
-    Trainer,
+    Advance, BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, Inference, LaunchTime, Length,
+    LimitedBy, LineSearch, LossScale, MemoryModel, MethodReport, NamedTensor, PlanReport, Predictions,
+    Predictor, RangeTest, RateCurve, RatePoint, RateRange, Replan, Snapshot, StepRecord, Stopped,
+    TensorBytes, TrainOptions, Trainer,
 };
 pub use wgpu;

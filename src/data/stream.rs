@@ -3,8 +3,9 @@
 //! The order of an epoch depends on the seed and the epoch alone, so a stream can begin at any [`Position`] and
 //! continues exactly as one that came there by itself.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use std::{io, ops::Range, path::Path, thread};
 
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,19 @@ use super::dataset::Dataset;
 use super::random::permutation;
 use crate::{Error, Result};
 
-/// Micro-batches in memory at once: one in use, one ready and one being filled.
-const SLOTS: usize = 3;
+/// Micro-batches in memory at once, at least: one in use, one ready and one being filled.
+const FEWEST_SLOTS: usize = 3;
+
+/// Small ones are prepared further ahead, within so many bytes, for whoever takes several in one go.
+const MOST_SLOTS: usize = 64;
+const AHEAD: usize = 256 << 10;
+
+fn slots(bytes: usize) -> usize {
+    (AHEAD / bytes.max(1)).clamp(FEWEST_SLOTS, MOST_SLOTS)
+}
+
+/// What a thread that has just been started, or woken, needs to have rows ready.
+const MOMENT: Duration = Duration::from_micros(300);
 
 /// Where each part of a slot begins: what a copy from a buffer to a buffer asks for.
 const ALIGNMENT: usize = 4;
@@ -131,6 +143,8 @@ pub(crate) fn batches_per_epoch(rows: usize, batch: usize) -> usize {
 pub(crate) struct Stream {
     name: String,
     current: Option<Batch>,
+    /// What was received and not taken yet.
+    ready: Option<Result<Batch>>,
     /// The ends of both channels; dropping them is what stops the worker.
     channels: Option<(SyncSender<Batch>, Receiver<Result<Batch>>)>,
     worker: Option<JoinHandle<()>>,
@@ -145,9 +159,10 @@ impl Stream {
         let start = check(&dataset, &options)?;
         let name = dataset.name().to_owned();
         let layout = Layout::of(&dataset, &options);
-        let (give_back, empty) = sync_channel(SLOTS);
-        let (full, receive) = sync_channel(SLOTS);
-        for _ in 0..SLOTS {
+        let slots = slots(layout.bytes);
+        let (give_back, empty) = sync_channel(slots);
+        let (full, receive) = sync_channel(slots);
+        for _ in 0..slots {
             // The channel has room for all slots, and its other end stands above: this cannot fail.
             let _ = give_back.send(Batch {
                 bytes: vec![0; layout.bytes],
@@ -172,7 +187,13 @@ impl Stream {
             .name("downhill data".to_owned())
             .spawn(move || worker.run())
             .map_err(|error| Error::read(Path::new(&name), error))?;
-        Ok(Stream { name, current: None, channels: Some((give_back, receive)), worker: Some(worker) })
+        Ok(Stream {
+            name,
+            current: None,
+            ready: None,
+            channels: Some((give_back, receive)),
+            worker: Some(worker),
+        })
     }
 
     /// The next micro-batch, waiting for it if need be; none after the last. The one before it is given back.
@@ -180,19 +201,32 @@ impl Stream {
     /// # Errors
     /// What went wrong in the thread; there is nothing after it.
     pub fn next_batch(&mut self) -> Result<Option<&Batch>> {
-        let received = match &self.channels {
-            Some((give_back, receive)) => {
-                if let Some(used) = self.current.take() {
-                    // Fails when the worker has ended, and then nobody needs the slot.
-                    let _ = give_back.send(used);
-                }
-                receive.recv()
-            }
-            None => return Ok(None),
-        };
-        match received {
+        self.give_back();
+        let Some((_, receive)) = &self.channels else { return Ok(None) };
+        match self.ready.take().map_or_else(|| receive.recv(), Ok) {
             Ok(batch) => Ok(Some(self.current.insert(batch?))),
             Err(_) => self.stop().map(|()| None),
+        }
+    }
+
+    /// Whether [`next_batch`](Stream::next_batch) would return at once, or a moment later. The micro-batch before it is given back.
+    pub fn is_ready(&mut self) -> bool {
+        self.give_back();
+        let Some((_, receive)) = &self.channels else { return true };
+        if self.ready.is_none() {
+            match receive.recv_timeout(MOMENT) {
+                Ok(batch) => self.ready = Some(batch),
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => {}
+            }
+        }
+        true
+    }
+
+    fn give_back(&mut self) {
+        if let (Some((give_back, _)), Some(used)) = (&self.channels, self.current.take()) {
+            // Fails when the worker has ended, and then nobody needs the slot.
+            let _ = give_back.send(used);
         }
     }
 

@@ -61,7 +61,7 @@ pub struct GpuOptions {
 pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
-    adapter: wgpu::Adapter,
+    pub(crate) adapter: wgpu::Adapter,
     info: wgpu::AdapterInfo,
     profile: Profile,
     /// As it was when the device was opened.

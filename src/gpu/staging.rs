@@ -132,6 +132,13 @@ impl StagingRing {
         }
     }
 
+    /// Whether [`StagingRing::acquire`] would wait for nothing.
+    ///
+    /// Errors: [`Error::Device`](crate::Error::Device) when the device failed.
+    pub(crate) fn has_free(&self) -> Result<bool> {
+        self.slots[self.next].is_host(&self.gpu, false, &mut 0)
+    }
+
     /// How often [`StagingRing::acquire`] had to wait for the device so far.
     pub(crate) fn waits(&self) -> u64 {
         self.waits

@@ -56,6 +56,14 @@ pub(crate) struct LaunchWork {
     pub bytes: u64,
 }
 
+impl LaunchWork {
+    /// Seconds that it takes, as far as that follows from what it is.
+    pub fn seconds(&self, class: AdapterClass) -> f64 {
+        let speed = speed(class);
+        speed.launch + self.operations as f64 / speed.operations + self.bytes as f64 / speed.bytes
+    }
+}
+
 impl Plan {
     /// What each dispatch is, in their order.
     pub fn described(&self) -> Vec<LaunchWork> {

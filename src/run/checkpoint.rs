@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::optim::PlateauState;
 use crate::solve::MethodMemory;
 use crate::train::{LossScale, NamedTensor, Snapshot};
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
 
-use super::tensor_file::{Encoded, TensorFile, write_tensors};
+use super::tensor_file::{Encoded, TensorFile, encode, memory};
 
 /// What a model's file says besides its tensors.
 #[derive(Serialize, Deserialize)]
@@ -63,9 +63,17 @@ const METHOD: &str = "method";
 /// # Errors
 /// [`Error::Write`]; a file that was there before is untouched.
 pub fn write_model(path: &Path, parameters: &[NamedTensor]) -> Result<()> {
+    atomic::write(path, &model_to_bytes(parameters)?)
+}
+
+/// What [`write_model`] writes, for whoever keeps it elsewhere.
+///
+/// # Errors
+/// None that a caller can cause.
+pub fn model_to_bytes(parameters: &[NamedTensor]) -> Result<Vec<u8>> {
     let header = ModelHeader { order: names(parameters) };
     let tensors = parameters.iter().map(|tensor| Encoded::tensor(tensor.name.clone(), tensor));
-    write_tensors(path, tensors.collect(), &header)
+    encode(tensors.collect(), &header)
 }
 
 /// Reads θ: in the order in which [`write_model`] was given it, or by name if something else wrote the file.
@@ -74,7 +82,19 @@ pub fn write_model(path: &Path, parameters: &[NamedTensor]) -> Result<()> {
 /// [`Error::Read`] where there is no such file, [`Error::Run`] where it is damaged or not f32.
 pub fn read_model(path: &Path) -> Result<Vec<NamedTensor>> {
     let bytes = fs::read(path).map_err(|error| Error::read(path, error))?;
-    let file = TensorFile::parse(path, &bytes)?;
+    parse_model(path, &bytes)
+}
+
+/// Reads θ from the bytes of such a file.
+///
+/// # Errors
+/// [`Error::Run`] where they are damaged or not f32.
+pub fn model_from_bytes(bytes: &[u8]) -> Result<Vec<NamedTensor>> {
+    parse_model(memory(), bytes)
+}
+
+fn parse_model(path: &Path, bytes: &[u8]) -> Result<Vec<NamedTensor>> {
+    let file = TensorFile::parse(path, bytes)?;
     let order = match file.header::<ModelHeader>()? {
         Some(header) => header.order,
         None => {
@@ -95,6 +115,14 @@ pub fn write_checkpoint(path: &Path, snapshot: &Snapshot) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
     }
+    atomic::write(path, &checkpoint_to_bytes(snapshot)?)
+}
+
+/// What [`write_checkpoint`] writes, for whoever keeps it elsewhere.
+///
+/// # Errors
+/// None that a caller can cause.
+pub fn checkpoint_to_bytes(snapshot: &Snapshot) -> Result<Vec<u8>> {
     let header = CheckpointHeader {
         step: snapshot.step,
         epoch: snapshot.epoch,
@@ -121,7 +149,7 @@ pub fn write_checkpoint(path: &Path, snapshot: &Snapshot) -> Result<()> {
     });
     let lists = snapshot.method.iter().flat_map(|memory| &memory.lists);
     let lists = lists.map(|(name, numbers)| Encoded::list(format!("{METHOD}/{name}"), numbers));
-    write_tensors(path, tensors.chain(lists).collect(), &header)
+    encode(tensors.chain(lists).collect(), &header)
 }
 
 /// Reads what [`write_checkpoint`] wrote.
@@ -133,7 +161,19 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
         ErrorKind::NotFound => Error::run(path, "there is no such checkpoint"),
         _ => Error::read(path, error),
     })?;
-    let file = TensorFile::parse(path, &bytes)?;
+    parse_checkpoint(path, &bytes)
+}
+
+/// Reads what [`checkpoint_to_bytes`] gave.
+///
+/// # Errors
+/// [`Error::Run`] where it is damaged.
+pub fn checkpoint_from_bytes(bytes: &[u8]) -> Result<Snapshot> {
+    parse_checkpoint(memory(), bytes)
+}
+
+fn parse_checkpoint(path: &Path, bytes: &[u8]) -> Result<Snapshot> {
+    let file = TensorFile::parse(path, bytes)?;
     let Some(header) = file.header::<CheckpointHeader>()? else {
         return Err(Error::run(path, "it holds tensors but is no checkpoint of downhill"));
     };
@@ -231,6 +271,10 @@ mod tests {
         assert!(found.theta[0].values[2].is_sign_negative());
         write_checkpoint(&path, &found).unwrap();
         assert_eq!(fs::read(&path).unwrap(), first, "the same snapshot makes the same bytes");
+        assert_eq!(checkpoint_to_bytes(&found).unwrap(), first);
+        assert_eq!(checkpoint_from_bytes(&first).unwrap(), found);
+        let refused = checkpoint_from_bytes(&first[1..]).unwrap_err().to_string();
+        assert!(refused.starts_with("tensors in memory: "), "{refused}");
     }
 
     #[test]
@@ -256,6 +300,9 @@ mod tests {
         let path = folder.path().join("model.safetensors");
         write_model(&path, &parameters(0.5)).unwrap();
         assert_eq!(read_model(&path).unwrap(), parameters(0.5));
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(model_to_bytes(&parameters(0.5)).unwrap(), bytes);
+        assert_eq!(model_from_bytes(&bytes).unwrap(), parameters(0.5));
 
         let bias = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
         let foreign = safetensors::serialize([("b", bias.clone()), ("a", bias)], None).unwrap();

@@ -23,7 +23,10 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-pub use checkpoint::{read_checkpoint, read_model, write_checkpoint, write_model};
+pub use checkpoint::{
+    checkpoint_from_bytes, checkpoint_to_bytes, model_from_bytes, model_to_bytes, read_checkpoint,
+    read_model, write_checkpoint, write_model,
+};
 #[cfg(feature = "cli")]
 pub use config::RunConfig;
 #[cfg(feature = "cli")]
@@ -34,7 +37,6 @@ pub(crate) use memory_chart::draw_memory;
 pub use metrics::{EpochMetrics, Record};
 #[cfg(feature = "cli")]
 pub(crate) use modifiers::modifiers;
-#[cfg(feature = "cli")]
 #[cfg(feature = "cli")]
 pub(crate) use settings::{OptimizerSettings, Settings, given};
 

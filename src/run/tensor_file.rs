@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::train::NamedTensor;
-use crate::{Error, Result, atomic};
+use crate::{Error, Result};
 
 /// The key of the metadata.
 const KEY: &str = "downhill";
@@ -48,12 +48,12 @@ impl<'a> Encoded<'a> {
     }
 }
 
-/// Writes tensors with a header, atomically.
+/// The bytes of a file of tensors with a header.
 ///
 /// # Errors
-/// [`Error::Write`]; a file that was there before is untouched.
-pub(super) fn write_tensors(path: &Path, tensors: Vec<Encoded>, header: &impl Serialize) -> Result<()> {
-    let refused = |error: &dyn std::fmt::Display| Error::run(path, format!("cannot be encoded: {error}"));
+/// None that a caller can cause.
+pub(super) fn encode(tensors: Vec<Encoded>, header: &impl Serialize) -> Result<Vec<u8>> {
+    let refused = |error: &dyn std::fmt::Display| Error::run(memory(), format!("cannot be encoded: {error}"));
     let views = tensors.iter().map(|tensor| {
         let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes);
         view.map(|view| (tensor.name.clone(), view))
@@ -66,8 +66,12 @@ pub(super) fn write_tensors(path: &Path, tensors: Vec<Encoded>, header: &impl Se
     let sealed = Sealed { crc32: checksum(parts), header };
     let header = serde_json::to_string(&sealed).map_err(|error| refused(&error))?;
     let metadata = HashMap::from([(KEY.to_owned(), header)]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| refused(&error))?;
-    atomic::write(path, &bytes)
+    safetensors::serialize(views, Some(metadata)).map_err(|error| refused(&error))
+}
+
+/// What messages call bytes that are in no file.
+pub(super) fn memory() -> &'static Path {
+    Path::new("tensors in memory")
 }
 
 /// The CRC-32 of all of `parts` as text.

@@ -43,31 +43,64 @@ pub(super) fn in_order(dataset: &Dataset, feed: &Feed, batch: usize) -> Result<S
     Stream::new(dataset.clone(), options)
 }
 
-/// The mean loss and accuracy of plan `part` over `dataset`. The history of training must have been read.
+/// Sums over the rows of an evaluation whose results have arrived.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Sums {
+    loss: f64,
+    right: f64,
+    rows: usize,
+}
+
+impl Sums {
+    /// Adds the results of a micro-batch of `rows` rows.
+    pub fn add(&mut self, results: &Results, rows: usize) {
+        self.loss += f64::from(results.loss) * rows as f64;
+        self.right += f64::from(results.right);
+        self.rows += rows;
+    }
+
+    /// What they say of a model that is trained by `loss`.
+    pub fn evaluation(&self, loss: Loss) -> Evaluation {
+        let rows = self.rows as f64;
+        let mean = self.loss / rows;
+        let (accuracy, rmse) = match loss {
+            Loss::CrossEntropy => (Some(self.right / rows), None),
+            Loss::MeanSquaredError => (None, Some(mean.sqrt())),
+        };
+        Evaluation { loss: mean, accuracy, rmse, rows: self.rows }
+    }
+}
+
+/// Gives the next micro-batch of an evaluation to `send`; its rows, or none after the last.
+pub(super) fn send_next(
+    stream: &mut Stream,
+    feed: &Feed,
+    send: impl FnOnce(&StepInputs) -> Result<()>,
+) -> Result<Option<usize>> {
+    let Some(micro_batch) = stream.next_batch()? else { return Ok(None) };
+    let uniform = StepUniform::new(0, 0, micro_batch.rows, 1.0 / micro_batch.rows as f64);
+    send(&StepInputs { uniform, update: None, uploads: &uploads(feed, micro_batch), keep_loss: None })?;
+    Ok(Some(micro_batch.rows))
+}
+
+/// The mean loss and accuracy of plan `part`, which is of a model that nothing trains, over `dataset`.
 pub(super) fn evaluate(
     engine: &mut Engine,
     part: usize,
-    feed: &Feed,
     dataset: &Dataset,
     loss: Loss,
 ) -> Result<Evaluation> {
-    engine.refresh_readout()?;
     let batch = engine.plan(part).batch;
-    let rows = dataset.rows() as f64;
-    let (mut loss_sum, mut right) = (0.0, 0.0);
+    let mut sums = Sums::default();
     let mut left = dataset.rows();
-    let mut add = |Results { loss: mean, right: count, .. }: Results| {
+    let mut add = |results: Results| {
         let rows = left.min(batch);
-        loss_sum += f64::from(mean) * rows as f64;
-        right += f64::from(count);
+        sums.add(&results, rows);
         left -= rows;
     };
-    let mut stream = in_order(dataset, feed, batch)?;
-    while let Some(micro_batch) = stream.next_batch()? {
-        let uniform = StepUniform::new(0, 0, micro_batch.rows, 1.0 / micro_batch.rows as f64);
-        let inputs =
-            StepInputs { uniform, update: None, uploads: &uploads(feed, micro_batch), keep_loss: None };
-        engine.step(part, &inputs)?;
+    let feed = Feed::Streamed;
+    let mut stream = in_order(dataset, &feed, batch)?;
+    while send_next(&mut stream, &feed, |inputs| engine.step(part, inputs).map(drop))?.is_some() {
         if engine.history_is_full() {
             if !engine.has_room() {
                 engine.collect(Patience::Oldest, &mut add)?;
@@ -78,10 +111,5 @@ pub(super) fn evaluate(
     engine.collect(Patience::All, &mut add)?;
     engine.fetch_history()?;
     engine.collect(Patience::All, &mut add)?;
-    let mean = loss_sum / rows;
-    let (accuracy, rmse) = match loss {
-        Loss::CrossEntropy => (Some(right / rows), None),
-        Loss::MeanSquaredError => (None, Some(mean.sqrt())),
-    };
-    Ok(Evaluation { loss: mean, accuracy, rmse, rows: dataset.rows() })
+    Ok(sums.evaluation(loss))
 }

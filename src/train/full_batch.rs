@@ -368,6 +368,6 @@ impl Trainer {
                 loss_scale: None,
             }));
         }
-        self.end_epoch()
+        self.end_epoch(true)
     }
 }

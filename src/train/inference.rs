@@ -4,7 +4,7 @@ use super::fit::over_budget;
 use super::program::{FEATURES, Recipe};
 use super::tensors::{NamedTensor, check, write_vector};
 use super::trainer::{TRAIN, Trainer};
-use crate::data::Schema;
+use crate::data::{Encoding, Schema};
 use crate::gpu::{Buffer, Gpu, Kernels, TRANSFER_BYTES};
 use crate::graph::ParameterInfo;
 use crate::nn::{Loss, ModelSpec};
@@ -33,7 +33,7 @@ pub struct Inference {
     memory: Memory,
     replay: Replay,
     parameters: Vec<ParameterInfo>,
-    width: usize,
+    schema: Schema,
     bytes: ByteCounts,
 }
 
@@ -71,8 +71,23 @@ impl Inference {
         write_vector(gpu, &plan.theta, infos, &theta, parameters)?;
         let step = StepUniform::new(0, 0, rows, 1.0).bytes(Precision::F32);
         gpu.write_buffer(memory.uniforms.raw(), 0, &step)?;
-        let (parameters, width) = (infos.to_vec(), schema.task.outputs());
-        Ok(Inference { gpu: gpu.clone(), plan, memory, replay, parameters, width, bytes })
+        let (parameters, schema) = (infos.to_vec(), schema.clone());
+        Ok(Inference { gpu: gpu.clone(), plan, memory, replay, parameters, schema, bytes })
+    }
+
+    /// The model of a training, with the parameters that it has now, for `rows` rows. Waits for the steps under way.
+    ///
+    /// # Errors
+    /// As [`Inference::new`].
+    pub fn of(trainer: &mut Trainer, rows: usize) -> Result<Self> {
+        let parameters = trainer.parameters()?;
+        let schema = trainer.data.train.schema();
+        Inference::new(&trainer.gpu, &trainer.options().model, schema, trainer.loss(), &parameters, rows)
+    }
+
+    /// Features of a row.
+    pub fn features_per_row(&self) -> usize {
+        self.schema.features()
     }
 
     /// Rows at once.
@@ -82,7 +97,7 @@ impl Inference {
 
     /// Outputs of a row: its classes' probabilities, or values.
     pub fn width(&self) -> usize {
-        self.width
+        self.schema.task.outputs()
     }
 
     /// Bytes that it takes, by role.
@@ -99,7 +114,7 @@ impl Inference {
     /// Where the answers are behind [`Inference::encode`]: [rows, width] of f32, as a binding of storage that passes of the app
     /// take; its buffer is copied from and to as well.
     pub fn outputs(&self) -> wgpu::BufferBinding<'_> {
-        part(&self.memory.results, 0, 4 * (self.rows() * self.width) as u64)
+        part(&self.memory.results, 0, 4 * (self.rows() * self.width()) as u64)
     }
 
     /// Records the way from the features to the outputs, as one compute pass.
@@ -122,6 +137,7 @@ impl Inference {
         if trainer.gpu.device() != self.gpu.device() {
             return Err(Error::shape("inference", "the trainer is on another device"));
         }
+        trainer.make_whole()?;
         let engine = trainer.session.engine()?;
         engine.refresh_readout()?;
         let (theirs, from) = (&engine.plan(TRAIN).theta, engine.readout());
@@ -137,6 +153,69 @@ impl Inference {
             }
         }
         Ok(())
+    }
+}
+
+/// Rows that lie on the host.
+impl Inference {
+    /// What the model says of rows of floats, any number of them: [rows, width] of outputs. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for what is no whole number of rows, and where the model was trained on bytes; [`Error::Device`] as the
+    /// device has it.
+    pub fn predict(&self, features: &[f32]) -> Result<Vec<f32>> {
+        match self.schema.encoding {
+            Encoding::F32 => self.predict_encoded(bytemuck::cast_slice(features)),
+            Encoding::U8 { .. } => {
+                Err(Error::shape("inference", "the model was trained on bytes, and takes no floats"))
+            }
+        }
+    }
+
+    /// As [`Inference::predict`], for a model that was trained on bytes.
+    ///
+    /// # Errors
+    /// As [`Inference::predict`], the other way round.
+    pub fn predict_bytes(&self, features: &[u8]) -> Result<Vec<f32>> {
+        match self.schema.encoding {
+            Encoding::U8 { .. } => self.predict_encoded(features),
+            Encoding::F32 => {
+                Err(Error::shape("inference", "the model was trained on floats, and takes no bytes"))
+            }
+        }
+    }
+
+    /// Has the parameters become those of a training, as by [`Inference::follow`] in commands of its own.
+    ///
+    /// # Errors
+    /// As [`Inference::follow`].
+    pub fn catch_up(&self, trainer: &mut Trainer) -> Result<()> {
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        self.follow(trainer, &mut encoder)?;
+        self.gpu.submit(encoder);
+        Ok(())
+    }
+
+    /// Rows as they lie on the device, as many at once as there is room for.
+    fn predict_encoded(&self, features: &[u8]) -> Result<Vec<f32>> {
+        let row = self.schema.features() * self.schema.encoding.bytes();
+        if row == 0 || !features.len().is_multiple_of(row) {
+            let message = format!("{} bytes are no whole number of rows of {row}", features.len());
+            return Err(Error::shape("inference", message));
+        }
+        let mut outputs = Vec::with_capacity(features.len() / row * self.width());
+        for rows in features.chunks(self.rows() * row) {
+            if let Some(buffer) = self.features() {
+                self.gpu.write_buffer(buffer, 0, rows)?;
+            }
+            let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+            self.encode(&mut encoder);
+            self.gpu.submit(encoder);
+            let bytes = 4 * (rows.len() / row * self.width()) as u64;
+            let found = self.gpu.read_buffer(self.memory.results.raw(), 0..bytes)?;
+            outputs.extend(bytemuck::pod_collect_to_vec::<u8, f32>(&found));
+        }
+        Ok(outputs)
     }
 }
 

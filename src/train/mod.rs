@@ -1,5 +1,6 @@
 //! Training: the loop with its evaluation, what it says, and what it leaves behind.
 
+mod advance;
 mod clock;
 mod engine;
 mod epoch;
@@ -13,17 +14,18 @@ mod layout;
 mod line_search;
 mod memory_model;
 mod options;
+mod pace;
 mod predictor;
 mod profile;
 mod program;
 mod replays;
-mod search;
 mod session;
 mod state;
 mod submits;
 mod tensors;
 mod trainer;
 
+pub use advance::{Advance, Stopped};
 pub use clock::Bound;
 pub use event::{EpochRecord, Evaluation, Event, LimitedBy, PlanReport, Replan, StepRecord, TensorBytes};
 pub use find_rate::{RangeTest, RateCurve, RatePoint, RateRange};

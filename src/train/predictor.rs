@@ -68,7 +68,7 @@ impl Predictor {
     pub fn evaluate(&mut self, data: &Dataset) -> Result<Evaluation> {
         let program = self.recipe().evaluation(&Feed::Streamed)?;
         let mut engine = self.engine(&program, data)?;
-        evaluate(&mut engine, 0, &Feed::Streamed, data, self.loss)
+        evaluate(&mut engine, 0, data, self.loss)
     }
 
     /// What the model says of every row of `data`.

@@ -1,8 +1,9 @@
 //! Steps on their way: sent to the device in parts, and taken note of when their results arrive.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::engine::StepInputs;
+use super::engine::{Engine, Results, StepInputs};
+use super::epoch::Ended;
 use super::evaluate::{contents, uploads};
 use super::event::{Event, StepRecord};
 use super::trainer::{Session, TRAIN, Trainer};
@@ -15,14 +16,58 @@ use crate::{Error, Result};
 /// Steps in a row that may change nothing: a gradient that is never finite will not become so.
 const MOST_SKIPPED: u64 = 100;
 
-/// A replay on its way.
-pub(super) struct Sent {
+/// What is on its way to the device and back, in its order.
+pub(super) enum Sent {
+    /// A micro-batch of a step.
+    Part(SentPart),
+    /// A micro-batch of a test set.
+    Evaluation { rows: usize },
+    /// No replay, but the end of those of an epoch.
+    EndOfEpoch(Ended),
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct SentPart {
     /// The update that it is a part of and its epoch, both from 1.
     step: u64,
     epoch: u64,
     batch_rows: u64,
     ends_batch: bool,
     learning_rate: f64,
+}
+
+/// How a replay is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// All of it.
+    Whole,
+    /// Its beginning: its launches are recorded bit by bit.
+    InStretches,
+}
+
+impl Way {
+    /// Sends a replay of a plan; returns how long it waited for a staging slot.
+    pub fn send(self, engine: &mut Engine, plan: usize, inputs: &StepInputs) -> Result<Duration> {
+        match self {
+            Way::Whole => engine.step(plan, inputs),
+            Way::InStretches => engine.begin(plan, inputs, false),
+        }
+    }
+}
+
+/// What was not finite.
+#[derive(Clone, Copy)]
+pub(super) enum Divergence {
+    Loss {
+        step: u64,
+    },
+    /// For so long that it will not become finite.
+    Gradient {
+        step: u64,
+    },
+    TestLoss {
+        epoch: u64,
+    },
 }
 
 /// How far a run is.
@@ -48,8 +93,8 @@ pub(super) struct Progress {
     pub begun: bool,
     /// What the schedule remembers of the losses of epochs.
     pub plateau: PlateauState,
-    /// The first step whose loss was not finite.
-    pub diverged: Option<u64>,
+    /// The first number that was not finite.
+    pub diverged: Option<Divergence>,
 }
 
 impl Progress {
@@ -61,42 +106,62 @@ impl Progress {
 }
 
 impl Trainer {
-    /// Sends all micro-batches of the next batch, the last one with the update, which is then a step that is done;
-    /// returns the batch's rows.
-    pub(super) fn replay_batch(&mut self) -> Result<u64> {
-        let Progress { step, epoch, skipped_first, .. } = self.progress;
-        let learning_rate = self.learning_rate(step + 1);
+    /// Sends what is left of the micro-batches of the next batch, the last one with the update, which is then a step that is
+    /// done.
+    pub(super) fn replay_batch(&mut self) -> Result<()> {
         loop {
-            let stream = self.stream.as_mut();
-            let waited = Instant::now();
-            let Some(part) = stream.map_or(Ok(None), Stream::next_batch)? else {
-                return Err(Error::shape("training", "the stream of minibatches ended early"));
-            };
-            self.clock.waited_for_data(waited.elapsed());
-            let options = &self.model.options;
-            let weight = 1.0 / part.batch_rows as f64;
-            let uniform = StepUniform::new(options.seed, step, part.rows, weight)
-                .within_batch(part.first_row, part.first_row > 0);
-            let update = part.ends_batch.then(|| (step + 1 - skipped_first, learning_rate));
-            let uploads = uploads(&self.session.train_feed, part);
-            let inputs = StepInputs { uniform, update, uploads: &uploads, keep_loss: None };
-            let engine = self.session.engine()?;
-            self.clock.waited_for_device(engine.step(TRAIN, &inputs)?);
-            let (batch_rows, ends_batch) = (part.batch_rows as u64, part.ends_batch);
-            if let Some(search) = options.search {
-                engine.search(search)?;
+            let part = self.send_part(Way::Whole)?;
+            if let Some(search) = self.model.options.search {
+                self.session.engine()?.search(search)?;
             }
-            let (step, epoch) = (step + 1, epoch + 1);
-            self.sent.push_back(Sent { step, epoch, batch_rows, ends_batch, learning_rate });
-            self.progress.step += u64::from(ends_batch);
-            self.progress.batch += u64::from(ends_batch);
-            if engine.history_is_full() {
-                self.fetch()?;
-            }
-            if ends_batch {
-                return Ok(batch_rows);
+            if part.ends_batch {
+                return Ok(());
             }
         }
+    }
+
+    /// Sends, or begins, the next micro-batch.
+    pub(super) fn send_part(&mut self, way: Way) -> Result<SentPart> {
+        let Progress { step, epoch, skipped_first, .. } = self.progress;
+        let learning_rate = self.learning_rate(step + 1);
+        let waited = Instant::now();
+        let Some(part) = self.stream.as_mut().map_or(Ok(None), Stream::next_batch)? else {
+            return Err(Error::shape("training", "the stream of minibatches ended early"));
+        };
+        self.clock.waited_for_data(waited.elapsed());
+        let weight = 1.0 / part.batch_rows as f64;
+        let uniform = StepUniform::new(self.model.options.seed, step, part.rows, weight)
+            .within_batch(part.first_row, part.first_row > 0);
+        let update = part.ends_batch.then(|| (step + 1 - skipped_first, learning_rate));
+        let uploads = uploads(&self.session.train_feed, part);
+        let inputs = StepInputs { uniform, update, uploads: &uploads, keep_loss: None };
+        let engine = self.session.engine.as_mut().ok_or_else(Session::gone)?;
+        self.clock.waited_for_device(way.send(engine, TRAIN, &inputs)?);
+        let (batch_rows, ends_batch) = (part.batch_rows as u64, part.ends_batch);
+        let sent = SentPart { step: step + 1, epoch: epoch + 1, batch_rows, ends_batch, learning_rate };
+        self.take_note(Sent::Part(sent), way)?;
+        Ok(sent)
+    }
+
+    /// Takes note of a replay that was sent: in stretches, when it is complete.
+    pub(super) fn take_note(&mut self, sent: Sent, way: Way) -> Result<()> {
+        if way == Way::InStretches {
+            self.under_way = Some(sent);
+            return Ok(());
+        }
+        if let Sent::Part(part) = sent {
+            self.progress.step += u64::from(part.ends_batch);
+            self.progress.batch += u64::from(part.ends_batch);
+            self.epoch_began.1 += if part.ends_batch { part.batch_rows } else { 0 };
+        }
+        self.sent.push_back(sent);
+        if self.session.engine()?.history_is_full() { self.fetch() } else { Ok(()) }
+    }
+
+    /// Completes the replay that was sent in stretches, if there is one.
+    pub(super) fn complete(&mut self) -> Result<()> {
+        self.session.engine()?.complete();
+        self.under_way.take().map_or(Ok(()), |sent| self.take_note(sent, Way::Whole))
     }
 
     pub(super) fn is_logged(&self, step: u64) -> bool {
@@ -112,9 +177,10 @@ impl Trainer {
         self.session.engine()?.fetch_history()
     }
 
-    /// Waits for all steps so far and takes note of their losses.
+    /// Waits for all steps so far and takes note of their losses. A replay under way is completed first.
     pub(super) fn settle(&mut self) -> Result<()> {
         let began = Instant::now();
+        self.complete()?;
         self.collect(Patience::All)?;
         self.session.engine()?.fetch_history()?;
         self.collect(Patience::All)?;
@@ -122,57 +188,75 @@ impl Trainer {
         Ok(())
     }
 
+    /// Takes note of the results that have arrived.
     pub(super) fn collect(&mut self, patience: Patience) -> Result<()> {
-        let Trainer { model, session, progress, sent, events, .. } = self;
-        let Session { engine, skipped, .. } = session;
-        let engine = engine.as_mut().ok_or_else(Session::gone)?;
-        let watched = model.update.control.is_some();
-        engine.collect(patience, |results| {
-            let Some(replay) = sent.pop_front() else { return };
-            progress.batch_loss += f64::from(results.loss);
-            if !replay.ends_batch || progress.diverged.is_some() {
-                return;
+        let mut arrived = std::mem::take(&mut self.arrived);
+        let collected = self.session.engine()?.collect(patience, |results| arrived.push(results));
+        for results in arrived.drain(..) {
+            self.tell_ended();
+            match self.sent.pop_front() {
+                Some(Sent::Part(part)) => self.arrive(part, &results),
+                Some(Sent::Evaluation { rows }) => self.sums.add(&results, rows),
+                // There are no others.
+                Some(Sent::EndOfEpoch(_)) | None => {}
             }
-            let (step, epoch, loss) = (replay.step, replay.epoch, std::mem::take(&mut progress.batch_loss));
-            if watched && results.skipped > *skipped {
-                *skipped = results.skipped;
-                progress.skip();
-            } else {
-                progress.skipped_in_row = 0;
-                progress.begun = true;
-            }
-            if progress.skipped_in_row >= MOST_SKIPPED || (progress.skipped_in_row == 0 && !loss.is_finite())
-            {
-                progress.diverged = Some(step);
-                return;
-            }
-            // The loss of a step that changed nothing may be anything.
-            if loss.is_finite() {
-                progress.loss_sum += loss * replay.batch_rows as f64;
-                progress.loss_rows += replay.batch_rows;
-            }
-            let every = model.options.log_every;
-            if every > 0 && step.is_multiple_of(every) {
-                let searched = model.options.search.is_some();
-                let factor = if searched { f64::from(results.step_factor) } else { 1.0 };
-                let lr = replay.learning_rate * factor;
-                let gradient_norm = watched.then_some(results.gradient_norm);
-                let loss_scale = model.options.modifiers.loss_scale.map(|_| results.loss_scale);
-                let record = StepRecord { step, epoch, loss, lr, gradient_norm, loss_scale };
-                events.push_back(Event::Step(record));
-            }
-        })
+        }
+        self.arrived = arrived;
+        self.tell_ended();
+        collected
     }
 
-    /// Errors once a loss was not finite.
-    pub(super) fn sound(&self) -> Result<()> {
-        match self.progress.diverged {
-            None => Ok(()),
-            Some(step) if self.progress.skipped_in_row >= MOST_SKIPPED => Err(self.diverged(&format!(
-                "the gradient was not finite in {MOST_SKIPPED} steps in a row, the last of them step {step}"
-            ))),
-            Some(step) => Err(self.diverged(&format!("the loss is not finite at step {step}"))),
+    /// The results of a micro-batch.
+    fn arrive(&mut self, part: SentPart, results: &Results) {
+        let Trainer { model, session, progress, events, .. } = self;
+        progress.batch_loss += f64::from(results.loss);
+        if !part.ends_batch || progress.diverged.is_some() {
+            return;
         }
+        let (step, epoch, loss) = (part.step, part.epoch, std::mem::take(&mut progress.batch_loss));
+        let watched = model.update.control.is_some();
+        if watched && results.skipped > session.skipped {
+            session.skipped = results.skipped;
+            progress.skip();
+        } else {
+            progress.skipped_in_row = 0;
+            progress.begun = true;
+        }
+        if progress.skipped_in_row >= MOST_SKIPPED {
+            progress.diverged = Some(Divergence::Gradient { step });
+            return;
+        }
+        if progress.skipped_in_row == 0 && !loss.is_finite() {
+            progress.diverged = Some(Divergence::Loss { step });
+            return;
+        }
+        // The loss of a step that changed nothing may be anything.
+        if loss.is_finite() {
+            progress.loss_sum += loss * part.batch_rows as f64;
+            progress.loss_rows += part.batch_rows;
+        }
+        let every = model.options.log_every;
+        if every > 0 && step.is_multiple_of(every) {
+            let searched = model.options.search.is_some();
+            let factor = if searched { f64::from(results.step_factor) } else { 1.0 };
+            let lr = part.learning_rate * factor;
+            let gradient_norm = watched.then_some(results.gradient_norm);
+            let loss_scale = model.options.modifiers.loss_scale.map(|_| results.loss_scale);
+            let record = StepRecord { step, epoch, loss, lr, gradient_norm, loss_scale };
+            events.push_back(Event::Step(record));
+        }
+    }
+
+    /// Errors once something was not finite.
+    pub(super) fn sound(&self) -> Result<()> {
+        let Some(divergence) = self.progress.diverged else { return Ok(()) };
+        Err(self.diverged(&match divergence {
+            Divergence::Gradient { step } => format!(
+                "the gradient was not finite in {MOST_SKIPPED} steps in a row, the last of them step {step}"
+            ),
+            Divergence::Loss { step } => format!("the loss is not finite at step {step}"),
+            Divergence::TestLoss { epoch } => format!("the test loss is not finite after epoch {epoch}"),
+        }))
     }
 
     pub(super) fn diverged(&self, what: &str) -> Error {
@@ -186,7 +270,8 @@ impl Trainer {
         ))
     }
 
-    pub(super) fn open_stream(&self) -> Result<Stream> {
+    /// Has minibatches prepared from the next on.
+    pub(super) fn open_stream(&mut self) -> Result<()> {
         let options = StreamOptions {
             batch: self.report().batch,
             micro_batch: self.report().micro_batch,
@@ -195,6 +280,8 @@ impl Trainer {
             start: Position { epoch: self.progress.epoch, batch: self.progress.batch },
             end_epoch: u64::MAX,
         };
-        Stream::new(self.data.train.clone(), options)
+        self.stream = Some(Stream::new(self.data.train.clone(), options)?);
+        self.epoch_began = (Instant::now(), 0);
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::engine::Engine;
+use super::evaluate::Sums;
 use super::event::{Event, Replan};
 use super::layout::Layout;
 use super::memory_model::MemoryModel;
@@ -121,6 +122,7 @@ impl Trainer {
         let fits = self.model.lay_out(budget, &adapter);
         fits.map_err(|error| Error::OutOfMemory(format!("{reason}; {error}")))?;
         self.sent.clear();
+        (self.closing, self.sums) = (None, Sums::default());
         self.progress.batch_loss = 0.0;
         self.stream = None;
         self.session.free();

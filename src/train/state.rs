@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::evaluate::Sums;
 use super::event::Event;
 use super::options::TrainOptions;
 use super::replays::Progress;
@@ -152,6 +153,8 @@ impl Trainer {
             ..Progress::default()
         };
         self.stream = None;
+        (self.closing, self.sums) = (None, Sums::default());
+        (self.is_closed, self.is_cancelled, self.has_told_the_end) = (false, false, false);
         // What was said of the memory still holds.
         self.events.retain(|event| matches!(event, Event::Replanned(_)));
         self.finished = false;

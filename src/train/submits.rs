@@ -47,15 +47,26 @@ pub(super) struct Submits {
 /// A submit being recorded.
 struct Submit {
     encoder: wgpu::CommandEncoder,
-    slot: StagingSlot,
+    /// None where it only goes on with a step of an earlier one.
+    slot: Option<StagingSlot>,
+    /// Steps that began in it, each with a part of the slot, and steps that ended in it.
+    parts: u64,
     steps: u64,
     begun: Instant,
+}
+
+impl Submit {
+    fn new(gpu: &Gpu) -> Self {
+        let encoder = gpu.device().create_command_encoder(&Default::default());
+        Submit { encoder, slot: None, parts: 0, steps: 0, begun: Instant::now() }
+    }
 }
 
 /// A step being recorded.
 pub(super) struct Step<'a> {
     staging: &'a StagingRing,
-    submit: &'a mut Submit,
+    slot: &'a mut StagingSlot,
+    encoder: &'a mut wgpu::CommandEncoder,
     /// Where its part of the slot begins.
     at: u64,
 }
@@ -63,17 +74,17 @@ pub(super) struct Step<'a> {
 impl Step<'_> {
     /// Writes `bytes` from the byte `at` of its part of the slot on.
     pub fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
-        self.submit.slot.write((self.at + at) as usize, bytes)
+        self.slot.write((self.at + at) as usize, bytes)
     }
 
     /// Records copies out of its part of the slot.
     pub fn copy<'c>(&mut self, copies: impl IntoIterator<Item = StagedCopy<'c>>) {
         let copies = copies.into_iter().map(|copy| StagedCopy { from: self.at + copy.from, ..copy });
-        self.staging.copy(&self.submit.slot, &mut self.submit.encoder, copies);
+        self.staging.copy(self.slot, self.encoder, copies);
     }
 
     pub fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
-        &mut self.submit.encoder
+        self.encoder
     }
 }
 
@@ -95,9 +106,10 @@ impl Submits {
         })
     }
 
-    /// Has so many steps share a submit, as far as a slot has room for them; with none, as many as pays.
-    pub fn ask(&mut self, steps: Option<u64>) {
-        self.asked = steps;
+    /// Has so many steps share a submit, as far as a slot has room for them; with none, as many as pays. Returns what was
+    /// asked for before.
+    pub fn ask(&mut self, steps: Option<u64>) -> Option<u64> {
+        std::mem::replace(&mut self.asked, steps)
     }
 
     /// Steps that share a submit now.
@@ -105,17 +117,34 @@ impl Submits {
         self.asked.unwrap_or(self.steps).clamp(1, self.room)
     }
 
-    /// Begins a step, and a submit where none is open; with it how long a slot of the staging ring was waited for.
-    pub fn next_step(&mut self) -> Result<(Step<'_>, Duration)> {
-        let (submit, waited) = match self.open.take() {
-            Some(submit) => (submit, Duration::ZERO),
-            None => self.begin()?,
-        };
-        let at = submit.steps * self.step_bytes;
-        Ok((Step { staging: &self.staging, submit: self.open.insert(submit), at }, waited))
+    /// Whether a step can begin without a wait.
+    pub fn has_room(&self) -> Result<bool> {
+        match &self.open {
+            Some(Submit { slot: Some(_), .. }) => Ok(true),
+            _ => self.staging.has_free(),
+        }
     }
 
-    fn begin(&mut self) -> Result<(Submit, Duration)> {
+    /// Begins a step, and a submit where none is open; with it how long a slot of the staging ring was waited for.
+    pub fn next_step(&mut self) -> Result<(Step<'_>, Duration)> {
+        let (slot, waited) = match self.open.as_mut().and_then(|submit| submit.slot.take()) {
+            Some(slot) => (slot, Duration::ZERO),
+            None => self.acquire()?,
+        };
+        let Submits { gpu, staging, open, step_bytes, .. } = self;
+        let Submit { encoder, slot: held, parts, .. } = open.get_or_insert_with(|| Submit::new(gpu));
+        let at = *parts * *step_bytes;
+        *parts += 1;
+        Ok((Step { staging, slot: held.insert(slot), encoder, at }, waited))
+    }
+
+    /// The encoder of the submit that is being recorded.
+    pub fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
+        &mut self.open.get_or_insert_with(|| Submit::new(&self.gpu)).encoder
+    }
+
+    /// A slot of the staging ring and how long it was waited for, from which follows how many steps share a submit.
+    fn acquire(&mut self) -> Result<(StagingSlot, Duration)> {
         let (asked, waits) = (Instant::now(), self.staging.waits());
         let slot = self.staging.acquire()?;
         let has_waited = self.staging.waits() > waits;
@@ -130,9 +159,8 @@ impl Submits {
         if let (Some(last_begun), Some(steps), true) = (self.last_begun, steps, has_ended) {
             self.steps = paced(self.steps, begun - last_begun, steps).min(self.room);
         }
-        let encoder = self.gpu.device().create_command_encoder(&Default::default());
         let waited = if has_waited { begun - asked } else { Duration::ZERO };
-        Ok((Submit { encoder, slot, steps: 0, begun }, waited))
+        Ok((slot, waited))
     }
 
     /// Ends the step that was recorded last: submits it with those before it where they are as many as are to share a
@@ -141,7 +169,7 @@ impl Submits {
         let steps = self.steps();
         let Some(submit) = &mut self.open else { return };
         submit.steps += 1;
-        if submit.steps >= steps {
+        if submit.steps.max(submit.parts) >= steps {
             let (begun, in_row) = (submit.begun, self.in_row);
             self.flush();
             (self.last_begun, self.in_row) = (Some(begun), in_row);
@@ -161,8 +189,10 @@ impl Submits {
         (self.last_begun, self.in_row) = (None, 0);
         match self.open.take() {
             Some(Submit { encoder, slot, steps, .. }) => {
-                self.staging.close(slot);
-                self.in_flight.push_back(steps);
+                if let Some(slot) = slot {
+                    self.staging.close(slot);
+                    self.in_flight.push_back(steps);
+                }
                 encoder
             }
             None => self.gpu.device().create_command_encoder(&Default::default()),

@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::clock::{Bound, Clock};
-use super::engine::Engine;
+use super::engine::{Engine, Results};
+use super::epoch::Closing;
+use super::evaluate::Sums;
 use super::event::{Event, PlanReport};
 use super::full_batch::FullBatch;
 use super::memory_model::MemoryModel;
 use super::options::TrainOptions;
+use super::pace::Pace;
 use super::profile::LaunchTime;
 use super::program::Feed;
 use super::replays::{Progress, Sent};
@@ -40,8 +43,21 @@ pub struct Trainer {
     pub(super) stream: Option<Stream>,
     /// Replays whose results have not arrived, oldest first.
     pub(super) sent: VecDeque<Sent>,
+    /// What is sent in stretches and not to its end.
+    pub(super) under_way: Option<Sent>,
+    /// The epoch whose steps are all sent, while its end is not.
+    pub(super) closing: Option<Closing>,
+    /// What has arrived of the evaluation under way.
+    pub(super) sums: Sums,
+    /// Kept for its memory.
+    pub(super) arrived: Vec<Results>,
     pub(super) events: VecDeque<Event>,
+    /// Whether the end of a run that ends within an epoch is sent.
+    pub(super) is_closed: bool,
+    pub(super) is_cancelled: bool,
+    pub(super) is_paused: bool,
     pub(super) finished: bool,
+    pub(super) has_told_the_end: bool,
     pub(super) began: Instant,
     /// When the training of the epoch under way began here, and how many rows this trainer has trained of it.
     pub(super) epoch_began: (Instant, u64),
@@ -63,6 +79,8 @@ pub(super) struct Session {
     pub report: PlanReport,
     /// Updates that the engine skipped so far.
     pub skipped: u32,
+    /// What its launches cost, once somebody grants them time.
+    pub pace: Option<Pace>,
 }
 
 impl Session {
@@ -75,6 +93,7 @@ impl Session {
             test_feed,
             report,
             skipped: 0,
+            pace: None,
         }
     }
 
@@ -91,6 +110,7 @@ impl Session {
     /// Gives all memory back.
     pub fn free(&mut self) {
         self.full_batch = None;
+        self.pace = None;
         self.engine = None;
     }
 }
@@ -121,8 +141,16 @@ impl Trainer {
             rescued: None,
             stream: None,
             sent: VecDeque::new(),
+            under_way: None,
+            closing: None,
+            sums: Sums::default(),
+            arrived: Vec::new(),
             events,
+            is_closed: false,
+            is_cancelled: false,
+            is_paused: false,
             finished: false,
+            has_told_the_end: false,
             began: now,
             epoch_began: (now, 0),
             clock: Clock::default(),
@@ -210,12 +238,11 @@ impl Trainer {
             if interrupted.load(Ordering::Relaxed) {
                 self.settle()?;
                 self.events.push_back(Event::Interrupted);
-            } else if (self.progress.step >= self.total_steps() || self.method_ended())
-                && self.progress.batch < self.batches_per_epoch()
+            } else if self.is_cancelled || (self.is_over() && self.progress.batch < self.batches_per_epoch())
             {
                 self.finish()?;
             } else {
-                self.advance(interrupted)?;
+                self.train_on(interrupted)?;
             }
         }
     }
@@ -229,7 +256,7 @@ impl Trainer {
     pub fn run_steps(&mut self, steps: u64) -> Result<()> {
         let end = self.progress.step + steps;
         while self.progress.step < end && !self.method_ended() {
-            self.advance(&AtomicBool::new(false))?;
+            self.train_on(&AtomicBool::new(false))?;
             self.drop_events()?;
         }
         self.settle()?;
@@ -310,8 +337,27 @@ impl Trainer {
         self.clock.bound_since(&Clock::default())
     }
 
+    /// Whether no step is left to make.
+    pub(super) fn is_over(&self) -> bool {
+        self.progress.step >= self.total_steps() || self.method_ended()
+    }
+
+    /// The end of the run. Where it is in the middle of an epoch, that is evaluated as far as it went.
+    fn finish(&mut self) -> Result<()> {
+        self.settle()?;
+        if self.progress.diverged.is_some() {
+            return Ok(());
+        }
+        if self.progress.batch > 0 && !self.is_closed && !self.is_cancelled {
+            self.end_epoch(false)?;
+        }
+        self.stream = None;
+        self.finished = true;
+        Ok(())
+    }
+
     /// One step, or the end of an epoch; or, where memory runs out before that is done, a smaller plan for it.
-    pub(super) fn advance(&mut self, interrupted: &AtomicBool) -> Result<()> {
+    pub(super) fn train_on(&mut self, interrupted: &AtomicBool) -> Result<()> {
         if let Some(live) = self.gpu.over_limit() {
             return self.replan_below_limit(live);
         }
@@ -326,27 +372,27 @@ impl Trainer {
         if self.options().modifiers.skips() && !self.progress.begun {
             self.settle()?;
         }
+        self.complete()?;
         self.sound()?;
         let batches = self.batches_per_epoch();
-        // Where memory ran out in the evaluation, the epoch is still to be ended.
+        // Where memory ran out in the evaluation, or it was begun in an app's frame, the epoch is still to be ended.
         if self.progress.batch == batches {
-            return self.end_epoch();
+            return self.end_epoch(true);
         }
         if let Some(method) = self.options().method.clone() {
             return self.method_step(&method, interrupted);
         }
         if self.stream.is_none() {
-            self.stream = Some(self.open_stream()?);
-            self.epoch_began = (Instant::now(), 0);
+            self.open_stream()?;
         }
         if self.progress.batch + 1 == batches && self.clock.wants_times() {
             self.session.engine()?.time_next();
         }
-        self.epoch_began.1 += self.replay_batch()?;
+        self.replay_batch()?;
         if self.is_logged(self.progress.step) {
             self.fetch()?;
         }
         self.collect(Patience::None)?;
-        if self.progress.batch == batches { self.end_epoch() } else { Ok(()) }
+        if self.progress.batch == batches { self.end_epoch(true) } else { Ok(()) }
     }
 }

@@ -147,7 +147,8 @@ fn slots_are_recycled_not_allocated() -> Result<()> {
         addresses.insert(batch.features().as_ptr());
         batches += 1;
     }
-    assert_eq!((batches, addresses.len()), (50 * 15, SLOTS));
+    assert_eq!((batches, addresses.len()), (50 * 15, MOST_SLOTS));
+    assert_eq!([slots(0), slots(100 << 10), slots(32 << 10)], [MOST_SLOTS, FEWEST_SLOTS, 8]);
     Ok(())
 }
 

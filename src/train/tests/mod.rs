@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+mod advance;
 mod find_rate;
 mod full_batch;
 mod half;

@@ -104,7 +104,7 @@ fn a_smaller_plan_goes_on_behind_steps_that_shared_a_submit() {
     trainer.share_submits(Some(16)).unwrap();
     trainer.run_steps(5).unwrap();
     for _ in 0..7 {
-        trainer.advance(&NEVER).unwrap();
+        trainer.train_on(&NEVER).unwrap();
     }
     gpu.set_memory_limit(gpu.account().values().sum::<u64>() - 1);
     let events = finish(&mut trainer).unwrap();

@@ -5,19 +5,22 @@
 //! a submit (`submits`); whatever looks at what they did submits them first. After construction a step makes no buffer,
 //! bind group or pipeline, and waits only for the staging slot of three submits ago.
 
-use std::mem::offset_of;
-use std::time::Duration;
+mod search;
+mod step;
+
+pub(super) use step::StepInputs;
+use step::UnderWay;
 
 use super::profile::{LaunchTime, Profiler};
 use super::submits::{Submits, slot_bytes};
 use crate::gpu::{
-    Buffer, BufferUse, Gpu, GpuTimer, Kernels, Patience, ReadbackRing, STAGING_SLOTS, StagedCopy,
+    Buffer, BufferUse, Gpu, GpuTimer, Kernels, Patience, ReadbackRing, STAGING_SLOTS, SpanTimer,
     TRANSFER_BYTES,
 };
-use crate::optim::{SearchPlan, UpdatePlan, Updater};
+use crate::optim::{UpdatePlan, Updater};
+use crate::plan::Plan;
 use crate::plan::memory::{ALIGNMENT, Needs, result_offsets};
-use crate::plan::replay::{Memory, Replay, record};
-use crate::plan::{Plan, Precision, StepUniform};
+use crate::plan::replay::{Memory, Replay};
 use crate::{Error, Result};
 
 /// Steps whose results wait on the GPU before they are read back together.
@@ -49,6 +52,7 @@ pub(super) struct Engine {
     /// Bytes at the head of a step's part of a staging slot: its uniform and the optimizer's scalars.
     uniforms: u64,
     submits: Submits,
+    under_way: Option<UnderWay>,
     history: Buffer,
     readback: ReadbackRing,
     /// Times a step, where the device can.
@@ -58,6 +62,10 @@ pub(super) struct Engine {
     has_times: bool,
     /// Times every launch of the replays to come by itself.
     profiler: Option<Profiler>,
+    /// Times stretches of steps, where the device can.
+    pub spans: Option<SpanTimer>,
+    /// Updates so far.
+    updates: u64,
     /// Replays so far, and how many of the last ones have results that are not on their way to the host yet.
     replays: u64,
     pending: u64,
@@ -95,28 +103,17 @@ pub(super) struct Results {
     pub step_factor: f32,
 }
 
-/// What one step of a plan does.
-pub(super) struct StepInputs<'a> {
-    pub uniform: StepUniform,
-    /// The rule's own step number from 1 and its learning rate, where the optimizer is to update θ.
-    pub update: Option<(u64, f64)>,
-    /// Bytes of each input slot that is uploaded.
-    pub uploads: &'a [(&'a str, &'a [u8])],
-    /// Where the loss is to be kept besides, and at which byte.
-    pub keep_loss: Option<(&'a Buffer, u64)>,
-}
-
 /// Everything that a run allocates: the plans' needs, what the update keeps, and the transfers of steps that upload
 /// `upload_bytes`.
 pub(super) fn needs(plans: &[&Plan], update: Option<&UpdatePlan>, upload_bytes: u64) -> Needs {
     let inner = update.into_iter().flat_map(UpdatePlan::plans);
     let mut needs = Needs::of(&plans.iter().copied().chain(inner).collect::<Vec<_>>());
-    // Counted even where the device has no timestamps, and then no timer.
+    // Counted even where the device has no timestamps, and then no timers.
     needs.other = HISTORY * RECORD_BYTES + GpuTimer::bytes(TIMED_PASSES);
     if let Some(update) = update {
         needs.scalars = update.scalars_bytes();
         needs.state = update.bytes("state");
-        needs.other += update.bytes("other") + update.words_bytes();
+        needs.other += SpanTimer::BYTES + update.bytes("other") + update.words_bytes();
     }
     let slot = slot_bytes(needs.uniforms() + upload_bytes);
     let rings = STAGING_SLOTS as u64 * slot + READBACKS as u64 * HISTORY * RECORD_BYTES;
@@ -157,6 +154,7 @@ impl Engine {
         log::info!("{} kernels in {} plans", kernels.count(), parts.len());
         gpu.keep_pipelines();
         let submits = Submits::new(gpu, needs.uniforms() + upload_bytes)?;
+        let spans = if update.is_some() { SpanTimer::new(gpu)? } else { None };
         Ok(Engine {
             gpu: gpu.clone(),
             memory,
@@ -165,12 +163,15 @@ impl Engine {
             trial,
             uniforms: needs.uniforms(),
             submits,
+            under_way: None,
             history: gpu.buffer("results", HISTORY * RECORD_BYTES, BufferUse::Storage)?,
             readback: ReadbackRing::new(gpu, "staging", HISTORY * RECORD_BYTES, READBACKS)?,
             timer: GpuTimer::new(gpu, TIMED_PASSES)?,
             timing: false,
             has_times: false,
             profiler: None,
+            spans,
+            updates: 0,
             replays: 0,
             pending: 0,
         })
@@ -185,134 +186,15 @@ impl Engine {
         &self.parts[part].plan
     }
 
-    /// Records one replay of a plan, and submits it where those before it and this are enough for a submit; its results
-    /// go into the history. Returns how long it waited for the staging slot of three submits ago.
-    pub fn step(&mut self, part: usize, inputs: &StepInputs) -> Result<Duration> {
-        let timer = self.timer.as_ref().filter(|_| std::mem::take(&mut self.timing));
-        // Timestamps are taken once in a submit.
-        let alone = timer.is_some() || self.profiler.is_some();
-        if alone {
-            self.submits.flush();
-        }
-        let (mut step, waited) = self.submits.next_step()?;
-        step.write(0, &inputs.uniform.bytes(Precision::F32))?;
-        if let (Some((number, rate)), Some(update)) = (inputs.update, &self.update) {
-            step.write(ALIGNMENT, bytemuck::cast_slice(&update.plan().scalars(number, rate)))?;
-        }
-        let mut copies = Vec::with_capacity(1 + inputs.uploads.len());
-        // The optimizer's half goes along only where it was written: a read-out looks at it later.
-        let bytes = if inputs.update.is_some() { self.uniforms } else { ALIGNMENT };
-        copies.push(StagedCopy { from: 0, to: self.memory.uniforms.raw(), at: 0, bytes });
-        let mut from = self.uniforms;
-        for (name, bytes) in inputs.uploads {
-            let to = input(&self.memory, name)?.raw();
-            step.write(from, bytes)?;
-            copies.push(StagedCopy { from, to, at: 0, bytes: bytes.len() as u64 });
-            from += (bytes.len() as u64).next_multiple_of(4);
-        }
-        // From here on nothing fails, so that a submit holds whole steps.
-        let descriptor = |pass| wgpu::ComputePassDescriptor {
-            label: None,
-            timestamp_writes: timer.map(|timer| timer.writes(pass)),
-        };
-        if timer.is_some() {
-            // Timestamps stand at the borders of passes, so an empty one tells when the copies begin.
-            drop(step.encoder().begin_compute_pass(&descriptor(BEFORE_COPIES)));
-        }
-        step.copy(copies);
-        let encoder = step.encoder();
-        if let Some(update) = &self.update {
-            record_loss_scale(update, self.memory.uniforms.raw(), encoder);
-        }
-        let update = self.update.as_ref().filter(|_| inputs.update.is_some());
-        let part = &self.parts[part];
-        let trial = self.trial.as_ref().map(|(_, replay)| replay);
-        let launches = part.replay.launches().iter();
-        let launches = launches.chain(update.into_iter().flat_map(|update| update.launches(trial)));
-        match &self.profiler {
-            Some(profiler) => profiler.record(launches, encoder),
-            None => record(launches, &mut encoder.begin_compute_pass(&descriptor(KERNELS))),
-        }
-        if let Some(timer) = timer {
-            self.has_times = true;
-            timer.resolve(encoder);
-        }
-        let row = (self.replays % HISTORY) * RECORD_BYTES;
-        for (number, &at) in part.results.iter().take(PLAN_RESULTS).enumerate() {
-            let (results, history) = (self.memory.results.raw(), self.history.raw());
-            encoder.copy_buffer_to_buffer(results, at, history, row + 4 * number as u64, 4);
-        }
-        if let Some((kept, at)) = inputs.keep_loss {
-            encoder.copy_buffer_to_buffer(self.memory.results.raw(), part.results[0], kept.raw(), at, 4);
-        }
-        if let Some(update) = update {
-            record_update_results(update, encoder, self.history.raw(), row);
-        }
-        self.submits.end_step();
-        if alone {
-            self.submits.flush();
-        }
-        self.replays += 1;
-        self.pending += 1;
-        Ok(waited)
-    }
-
-    /// Has `steps` replays share a submit, as far as a staging slot has room for them; with none, as many as pays.
-    pub fn share_submits(&mut self, steps: Option<u64>) {
-        self.submits.ask(steps);
+    /// Has `steps` replays share a submit, as far as a staging slot has room for them; with none, as many as pays. Returns
+    /// what was asked for before.
+    pub fn share_submits(&mut self, steps: Option<u64>) -> Option<u64> {
+        self.submits.ask(steps)
     }
 
     /// Replays that share a submit now.
     pub fn steps_per_submit(&self) -> u64 {
         self.submits.steps()
-    }
-
-    /// Two neighbouring numbers of what a line search remembers, from the byte `at` on.
-    pub fn searched(&mut self, at: u64) -> Result<[f32; 2]> {
-        self.submits.flush();
-        let bytes = self.gpu.read_buffer(self.search_buffer()?.raw(), at..at + 8)?;
-        Ok(bytemuck::pod_read_unaligned(&bytes))
-    }
-
-    /// Has the device make value and slope of the trial point at `factor`.
-    pub fn send_trial(&mut self, factor: f32) -> Result<()> {
-        self.submits.flush();
-        self.gpu.write_buffer(self.search_buffer()?.raw(), SearchPlan::TRIAL, bytemuck::bytes_of(&factor))?;
-        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-        if let Some(update) = &self.update {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            update.record_evaluation(&mut pass, self.trial.as_ref().map(|(_, replay)| replay));
-        }
-        self.gpu.submit(encoder);
-        Ok(())
-    }
-
-    /// Ends the search of the step that was sent last: θ becomes the trial point unless `chosen` is 0, which is told in
-    /// its results, and the next search begins at `factor`.
-    pub fn end_search(&mut self, factor: f32, chosen: f32) -> Result<()> {
-        self.submits.flush();
-        // The trial of the next step's first value is θ.
-        let told: [f32; 2] = [factor, 0.0];
-        self.gpu.write_buffer(
-            self.search_buffer()?.raw(),
-            SearchPlan::FACTOR,
-            bytemuck::cast_slice(&told),
-        )?;
-        let row = ((self.replays - 1) % HISTORY) * RECORD_BYTES;
-        let at = row + offset_of!(Results, step_factor) as u64;
-        self.gpu.write_buffer(self.history.raw(), at, bytemuck::bytes_of(&chosen))?;
-        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-        let trial = self.update.as_ref().and_then(Updater::trial).filter(|_| chosen > 0.0);
-        for (from, to) in trial.into_iter().flatten().zip(&self.memory.theta) {
-            encoder.copy_buffer_to_buffer(from.raw(), 0, to.raw(), 0, to.bytes());
-        }
-        self.gpu.submit(encoder);
-        Ok(())
-    }
-
-    fn search_buffer(&self) -> Result<&Buffer> {
-        let buffer = self.update.as_ref().and_then(Updater::search);
-        buffer.ok_or_else(|| Error::shape("line search", "the plan has none"))
     }
 
     /// Whether the history must be fetched before another step, lest it is overwritten.
@@ -332,14 +214,25 @@ impl Engine {
                 message: "both readings are still under way".to_owned(),
             });
         }
-        let mut encoder = self.submits.close();
         let first = self.replays - count;
         let at = (first % HISTORY) * RECORD_BYTES;
+        let mut encoder = self.submits.close();
         let recorded =
             self.readback.record(&mut encoder, self.history.raw(), at, count * RECORD_BYTES, first);
         let submission = self.submits.send(encoder);
         self.readback.submitted(&submission);
         recorded
+    }
+
+    /// Submits what is recorded, with the reading of the times of its stretches, to be collected from [`Engine::spans`] under `tag`.
+    pub fn end_round(&mut self, tag: u64) -> Result<()> {
+        let mut encoder = self.submits.close();
+        let ended = self.spans.as_mut().map_or(Ok(()), |spans| spans.end_round(&mut encoder, tag));
+        let submission = self.submits.send(encoder);
+        if let Some(spans) = &mut self.spans {
+            spans.submitted(&submission);
+        }
+        ended
     }
 
     /// Hands the results of every replay that have arrived to `take`, oldest first.
@@ -361,16 +254,19 @@ impl Engine {
 
     /// Writes θ as the user reads it to where the other plans read it; costs nothing where that is θ itself.
     ///
-    /// Waits where it does: the read-out's scalars, which are the same in every step, are not there yet in a run
-    /// that was restored and has done no step.
+    /// Waits where it does and no update was made yet: the read-out's scalars, which are the same in every step, are then
+    /// not there.
     pub fn refresh_readout(&mut self) -> Result<()> {
         self.submits.flush();
         let Some(update) = &self.update else { return Ok(()) };
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         if update.record_readout(&mut encoder, &self.memory.theta) {
-            let rate = update.plan().optimizers[0].learning_rate();
-            let scalars = update.plan().scalars(1, rate);
-            self.gpu.write_buffer(self.memory.uniforms.raw(), ALIGNMENT, bytemuck::cast_slice(&scalars))?;
+            if self.updates == 0 {
+                let rate = update.plan().optimizers[0].learning_rate();
+                let scalars = update.plan().scalars(1, rate);
+                let scalars = bytemuck::cast_slice(&scalars);
+                self.gpu.write_buffer(self.memory.uniforms.raw(), ALIGNMENT, scalars)?;
+            }
             self.gpu.submit(encoder);
         }
         Ok(())
@@ -399,6 +295,11 @@ impl Engine {
     /// The shards of θ as the user reads it, as of the last [`Engine::refresh_readout`].
     pub fn readout(&self) -> Vec<&Buffer> {
         self.update.as_ref().and_then(Updater::readout).unwrap_or_else(|| self.theta())
+    }
+
+    /// Whether θ as the user reads it is another vector.
+    pub fn has_readout(&self) -> bool {
+        self.update.as_ref().is_some_and(|update| update.readout().is_some())
     }
 
     /// Has the vectors that follow θ begin as θ.
@@ -442,10 +343,7 @@ impl Engine {
 
     /// Begins to time every launch of plan `part`, and of the update, by itself; false where the device has no timestamps.
     pub fn begin_profile(&mut self, part: usize) -> Result<bool> {
-        let mut launches = self.parts[part].plan.described();
-        let trial = self.trial.as_ref().map(|(plan, _)| plan);
-        launches.extend(self.update.iter().flat_map(|update| update.plan().described(trial)));
-        self.profiler = Profiler::new(&self.gpu, launches)?;
+        self.profiler = Profiler::new(&self.gpu, self.described(part, true))?;
         Ok(self.profiler.is_some())
     }
 
@@ -457,38 +355,6 @@ impl Engine {
     /// Forgets the steps whose results are not fetched: their caller does not want them.
     pub fn drop_history(&mut self) {
         self.pending = 0;
-    }
-}
-
-/// Puts the loss scale, which only the device knows, into the step's uniform.
-fn record_loss_scale(update: &Updater, uniforms: &wgpu::Buffer, encoder: &mut wgpu::CommandEncoder) {
-    if let Some(control) = update.loss_scale() {
-        let (from, to) = (Updater::LOSS_SCALE, StepUniform::LOSS_SCALE);
-        encoder.copy_buffer_to_buffer(control.raw(), from, uniforms, to, 4);
-    }
-}
-
-/// Copies what `update` has to say into the row of the history that begins at the byte `row`.
-fn record_update_results(
-    update: &Updater,
-    encoder: &mut wgpu::CommandEncoder,
-    history: &wgpu::Buffer,
-    row: u64,
-) {
-    if let Some(control) = update.control() {
-        let at = row + offset_of!(Results, skipped) as u64;
-        encoder.copy_buffer_to_buffer(control.raw(), Updater::SKIPPED, history, at, 12);
-    }
-    // A search that the host runs has not begun yet.
-    if let Some(search) = update.search().filter(|_| !update.is_searched_by_host()) {
-        // The plan's own result is that of the last trial.
-        let pairs = [
-            (SearchPlan::LOSS, offset_of!(Results, loss)),
-            (SearchPlan::CHOSEN, offset_of!(Results, step_factor)),
-        ];
-        for (from, to) in pairs {
-            encoder.copy_buffer_to_buffer(search.raw(), from, history, row + to as u64, 4);
-        }
     }
 }
 
