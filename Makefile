@@ -1,26 +1,37 @@
 # `make demo` trains on handwritten digits; `make test` runs every test. Both install a software Vulkan first where
 # there is no GPU driver and this is a Debian or Ubuntu with the rights to do so; `make test` also ONNX Runtime for Python,
-# below `target`.
+# below `target`. `make install` puts the C libraries below PREFIX, `make check-c` builds and runs the C example with them, and
+# `make header` writes the C header anew.
 
 CARGO ?= cargo
 OUT ?= runs/demo
+PREFIX ?= /usr/local
 
-.PHONY: demo test vulkan lint doc
+.PHONY: demo test vulkan lint doc install header check-c
 
 demo: vulkan
 	$(CARGO) run --release --quiet -- train --data digits --model mlp:64 --optimizer adam --epochs 100 --seed 1 --out $(OUT) --overwrite
 
 test: vulkan
-	DOWNHILL_PYTHON=$$(sh scripts/provide-onnxruntime) $(CARGO) test --all-targets
+	DOWNHILL_PYTHON=$$(sh scripts/provide-onnxruntime) $(CARGO) test --all-targets --features capi
 	$(CARGO) test --doc
 
 lint:
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --all-targets --features capi -- -D warnings
 	$(CARGO) clippy --lib --no-default-features -- -D warnings
 
 doc:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --features capi
+
+install:
+	@sh scripts/install "$(PREFIX)"
+
+header:
+	DOWNHILL_WRITE_HEADER=1 $(CARGO) test --features capi --test c_header
+
+check-c: vulkan
+	@sh scripts/check-c
 
 vulkan:
 	@sh scripts/provide-vulkan

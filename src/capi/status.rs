@@ -28,7 +28,7 @@ pub enum downhill_status {
     DOWNHILL_STATUS_READ = 6,
     /// A file cannot be written; what stood there before still does.
     DOWNHILL_STATUS_WRITE = 7,
-    /// There is no adapter that can run compute shaders, or not the one asked for.
+    /// There is no adapter that can run compute shaders, or it does not open.
     DOWNHILL_STATUS_ADAPTER = 8,
     /// The device was lost or failed.
     DOWNHILL_STATUS_DEVICE = 9,

@@ -194,7 +194,7 @@ fn misuse_is_an_error_each_and_no_crash() {
     let (features, labels) = (features.leak().as_mut_ptr(), labels.leak().as_mut_ptr());
     let out = |count: usize| vec![0.0f32; count].leak().as_mut_ptr();
     let no = null::<c_char>();
-    let not_utf8 = b"\xff\0".as_ptr().cast::<c_char>();
+    let not_utf8 = c"\xff".as_ptr();
     let text = |text: &str| c(text).into_raw().cast_const();
     let missing = text("/nonexistent/model.safetensors");
     // SAFETY: every pointer is null, which is what is tested, or of what the call asks for.
@@ -348,7 +348,7 @@ fn misuse_is_an_error_each_and_no_crash() {
             ),
             (
                 "no such adapter",
-                DOWNHILL_STATUS_ADAPTER,
+                DOWNHILL_STATUS_SETTING,
                 Box::new(move || downhill_gpu_open(text("no such adapter"), no, no, &mut { NO_GPU })),
                 "no such adapter",
             ),

@@ -116,9 +116,8 @@ impl Trainer {
 
     /// Tells of the epochs of which everything has arrived.
     pub(super) fn tell_ended(&mut self) {
-        while let Some(Sent::EndOfEpoch(ended)) =
-            self.sent.pop_front_if(|sent| matches!(sent, Sent::EndOfEpoch(_)))
-        {
+        while let Some(&Sent::EndOfEpoch(ended)) = self.sent.front() {
+            self.sent.pop_front();
             if self.progress.diverged.is_none() {
                 self.tell(ended);
             }

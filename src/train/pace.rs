@@ -185,10 +185,10 @@ impl Pace {
 
     /// Takes note of the seconds of each stretch of a round.
     fn learn(&mut self, tag: u64, times: &[f64]) {
-        while let Some(round) = self.rounds.pop_front_if(|round| round.tag <= tag) {
-            if round.tag < tag {
-                continue;
-            }
+        while self.rounds.front().is_some_and(|round| round.tag < tag) {
+            self.rounds.pop_front();
+        }
+        if let Some(round) = self.rounds.pop_front() {
             let took = times.iter().sum::<f64>();
             self.balance += round.expected - took.min(TRUSTED * round.expected);
             self.took = Some(Duration::from_secs_f64(took));
@@ -202,9 +202,11 @@ impl Pace {
 
     /// Without timestamps: whether the work of the last call was done by this one.
     fn adapt(&mut self) {
-        let is_done = |round: &mut Round| round.done.as_ref().is_none_or(|done| done.load(Ordering::Acquire));
+        let is_done = |round: &Round| round.done.as_ref().is_none_or(|done| done.load(Ordering::Acquire));
         let was_under_way = !self.rounds.is_empty();
-        while self.rounds.pop_front_if(is_done).is_some() {}
+        while self.rounds.front().is_some_and(is_done) {
+            self.rounds.pop_front();
+        }
         let change = match (was_under_way, self.rounds.is_empty()) {
             (true, true) => FASTER,
             (true, false) => SLOWER,
