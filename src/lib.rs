@@ -94,7 +94,7 @@ pub use solve::{METHODS, Method, MethodMemory, MethodRule, Test, Tolerances};
 pub use train::{
     Advance, BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, Inference, LaunchTime, Length,
     LimitedBy, LineSearch, LossScale, MemoryModel, MethodReport, NamedTensor, PlanReport, Predictions,
-    Predictor, RangeTest, RateCurve, RatePoint, RateRange, Replan, Snapshot, StepRecord, Stopped,
-    TensorBytes, TrainOptions, Trainer,
+    Predictor, RangeTest, RateCurve, RatePoint, RateRange, Renaming, Replan, Snapshot, StepRecord, Stopped,
+    TensorBytes, TrainOptions, Trainer, rename,
 };
 pub use wgpu;

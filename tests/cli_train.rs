@@ -487,3 +487,43 @@ fn the_list_of_optimizers_tells_all_that_may_be_set() {
     assert!(text.contains("  lr=0.001 "), "{text}");
     assert!(text.contains("  form=pytorch|lecture "), "{text}");
 }
+
+#[test]
+fn a_trained_model_is_trained_on_with_its_first_layer_frozen() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = folder.path().join("first");
+    succeed(folder.path(), &small(&["--epochs", "3", "--out", first.to_str().unwrap()]));
+    let model = first.join(MODEL);
+    let again = |out: &str, more: &[&str]| {
+        let given = ["--init", model.to_str().unwrap(), "--freeze", "0.*", "--epochs", "2", "--out", out];
+        run(folder.path(), &small(&[&given, more].concat()))
+    };
+    let tensors = |out: &str| {
+        let read = fs::read(folder.path().join(out).join(MODEL)).unwrap();
+        let file = SafeTensors::deserialize(&read).unwrap();
+        ["0.weight", "0.bias", "2.weight"].map(|name| file.tensor(name).unwrap().data().to_vec())
+    };
+    let ended = again("second", &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let (before, after) = (tensors("first"), tensors("second"));
+    assert!(before[..2] == after[..2] && before[2] != after[2]);
+    // A new head: the old one is left out, and begins as drawn.
+    let ended = again("third", &["--init-rename", "2.*="]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(tensors("third")[..2] == before[..2] && tensors("third")[2] != after[2]);
+    // What the run began with is not needed to go on.
+    fs::remove_file(&model).unwrap();
+    succeed(folder.path(), &["train", "--resume", "second", "--epochs", "4"]);
+    assert!(tensors("second")[..2] == before[..2]);
+    let rows: [(&[&str], &str); 4] = [
+        (&[], "cannot read"),
+        (&["--init-rename", "fc.*=0.*"], "cannot read"),
+        (&["--init-rename", "nonsense"], "OLD=NEW"),
+        (&["--freeze", "9.*", "--init", "third/model.safetensors"], "cannot be used multiple times"),
+    ];
+    for (more, part) in rows {
+        let ended = again("fourth", more);
+        assert!(ended.code == Some(2) && ended.stderr.contains(part), "{more:?}: {}", ended.stderr);
+        assert!(!folder.path().join("fourth").exists(), "{more:?}");
+    }
+}

@@ -20,6 +20,7 @@ pub(super) fn find_rate(arguments: &TrainArguments, global: &Global, output: &Ou
     let mut config = configuration(arguments, global)?;
     check_file("--svg", &arguments.svg)?;
     let data = config.load_data()?;
+    config.load_initial()?;
     let usual = RateRange::default();
     let range = RateRange { steps: arguments.settings.steps.unwrap_or(usual.steps), ..usual };
     let interrupted = watch_interrupts();

@@ -27,6 +27,7 @@ pub(super) fn race(arguments: &RaceArguments, global: &Global, output: &Output) 
     let settings = gathered(None, &arguments.settings, &OptimizerSettings::default(), global)?;
     let mut config = RunConfig::resolve(&settings)?;
     let split = config.load_data()?;
+    config.load_initial()?;
     let gpu = global.open(config.gpu_options())?;
     // What one of them cannot do is said before any of them has run.
     for racer in &racers {

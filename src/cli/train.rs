@@ -63,6 +63,10 @@ pub(super) fn train(arguments: &TrainArguments, global: &Global, output: &Output
         return output.event("done", &json!({ "config": settings }));
     }
 
+    // A run that goes on has left its start behind.
+    if !matches!(&start, Start::Resumed(folder) if folder.checkpoint_path().exists()) {
+        config.load_initial()?;
+    }
     let interrupted = watch_interrupts();
     let name = split.train.name().to_owned();
     let gpu = global.open(config.gpu_options())?;

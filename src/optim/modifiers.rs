@@ -30,6 +30,10 @@ pub struct Modifiers {
     pub lookahead: Option<Lookahead>,
     /// Parameters with an optimizer of their own; the first group whose pattern fits counts.
     pub groups: Vec<Group>,
+    /// The names of parameters that stay as they are, in which `*` stands for any characters; they are in no group. A
+    /// [`Trainer`](crate::Trainer) makes no gradient of them; what has gradients of the caller's own does not look at them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<String>,
 }
 
 /// A mean of θ over the steps of a run.
@@ -196,15 +200,19 @@ impl Grouping {
         let mut candidates = vec![optimizer.clone()];
         candidates.extend(modifiers.groups.iter().map(|group| group.optimizer.clone()));
         candidates.push(optimizer.for_vectors()?);
+        // It keeps nothing, and a step of no length changes nothing.
+        candidates.push(Optimizer::new("sgd")?.with("lr", 0.0)?);
+        let (vectors, frozen) = (candidates.len() - 2, candidates.len() - 1);
         candidates.iter().try_for_each(Optimizer::check)?;
         let of_pattern = |name: &str| modifiers.groups.iter().position(|group| fits(&group.pattern, name));
         let mut chosen = Vec::with_capacity(parameters.len());
         for parameter in parameters {
             let named = of_pattern(&parameter.name).map(|group| group + 1);
             let candidate = match named {
+                _ if modifiers.freezes(&parameter.name) => frozen,
                 Some(group) => group,
                 None if optimizer.updates(&parameter.shape) => 0,
-                None => candidates.len() - 1,
+                None => vectors,
             };
             if !candidates[candidate].updates(&parameter.shape) {
                 let message = format!(
@@ -217,17 +225,17 @@ impl Grouping {
             }
             chosen.push(candidate);
         }
-        if modifiers.groups.is_empty() && !chosen.contains(&0) {
+        modifiers.check_frozen(parameters)?;
+        if modifiers.groups.is_empty() && !chosen.contains(&0) && chosen.contains(&vectors) {
             let message = format!("{} updates matrices alone, and there are none", optimizer.rule().name);
             return Err(Error::setting("optimizer", message));
         }
         for (number, group) in modifiers.groups.iter().enumerate() {
             if !chosen.contains(&(number + 1)) {
-                let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
                 let message = format!(
                     "`{}` fits no parameter that an earlier one does not; the parameters are {}",
                     group.pattern,
-                    names.join(", ")
+                    names(parameters)
                 );
                 return Err(Error::setting("group", message));
             }
@@ -238,6 +246,31 @@ impl Grouping {
         let of = chosen.iter().map(place).collect();
         Ok(Grouping { optimizers: used.iter().map(|&number| candidates[number].clone()).collect(), of })
     }
+}
+
+impl Modifiers {
+    /// Whether the parameter `name` stays as it is.
+    pub(crate) fn freezes(&self, name: &str) -> bool {
+        self.frozen.iter().any(|pattern| fits(pattern, name))
+    }
+
+    /// Errors for a name that is no parameter's, and where nothing is left to learn.
+    fn check_frozen(&self, parameters: &[ParameterInfo]) -> Result<()> {
+        let is_idle = |pattern: &&String| !parameters.iter().any(|parameter| fits(pattern, &parameter.name));
+        if let Some(pattern) = self.frozen.iter().find(is_idle) {
+            let message = format!("`{pattern}` fits no parameter; they are {}", names(parameters));
+            return Err(Error::setting("freeze", message));
+        }
+        match parameters.iter().all(|parameter| self.freezes(&parameter.name)) {
+            true => Err(Error::setting("freeze", "leaves no parameter to learn")),
+            false => Ok(()),
+        }
+    }
+}
+
+fn names(parameters: &[ParameterInfo]) -> String {
+    let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+    names.join(", ")
 }
 
 /// Whether `name` is of the form `pattern`, in which `*` stands for any characters.

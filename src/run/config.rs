@@ -1,6 +1,7 @@
 //! A run's whole configuration, checked: where rows come from, what is done with them, and on what.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use toml::{Table, Value};
 
@@ -13,8 +14,8 @@ use crate::nn::{Loss, Mode, ModelSpec};
 use crate::optim::{HyperValue, Optimizer, Schedule, UPDATE_RULES};
 use crate::plan::Precision;
 use crate::solve::{METHODS, Method, Tolerances};
-use crate::train::{BatchSize, Choice, Length, LineSearch, TrainOptions};
-use crate::{AdapterChoice, Error, GpuOptions, MemoryLimit, Result};
+use crate::train::{BatchSize, Choice, Length, LineSearch, Renaming, TrainOptions, rename};
+use crate::{AdapterChoice, Error, GpuOptions, MemoryLimit, Result, read_model};
 
 const MODEL: &str = "mlp:128";
 const OPTIMIZER: &str = "adam";
@@ -44,6 +45,10 @@ pub struct RunConfig {
     pub test: Option<TestSpec>,
     /// The column of a table to predict, where it is not the last.
     pub target: Option<String>,
+    /// The file of tensors that parameters begin with, as an absolute path, and what the model calls them.
+    pub init: Option<PathBuf>,
+    /// See `init`.
+    pub init_rename: Vec<Renaming>,
     /// What to train, and how.
     pub options: TrainOptions,
     /// The adapter asked for.
@@ -104,6 +109,7 @@ impl RunConfig {
                 .map_err(|message| Error::setting("precision", message))?,
             length: length(settings, usual)?,
             seed: settings.seed.unwrap_or(SEED),
+            initial: Arc::default(),
             eval_every: count("eval_every", settings.eval_every.unwrap_or(EVAL_EVERY))?,
             log_every: settings.log_every.unwrap_or(LOG_EVERY),
             resident: Choice::parse("resident", settings.resident.as_deref().unwrap_or(AUTO))?,
@@ -116,6 +122,8 @@ impl RunConfig {
                 other => other,
             },
             target: settings.target.clone(),
+            init: settings.init.clone().map(absolute_path).transpose()?,
+            init_rename: settings.init_rename.iter().map(|rule| rule.parse()).collect::<Result<_>>()?,
             options,
             adapter: settings.adapter.clone(),
             memory_limit: settings.memory_limit.as_deref().map(str::parse).transpose()?,
@@ -173,6 +181,9 @@ impl RunConfig {
             swa: modifiers.swa,
             lookahead: modifiers.lookahead,
             group: modifiers.group,
+            freeze: modifiers.freeze,
+            init: self.init.clone(),
+            init_rename: self.init_rename.iter().map(Renaming::to_string).collect(),
             batch: Some(options.batch.to_string()),
             micro_batch: Some(options.micro_batch.to_string()),
             recompute: Some(options.recompute.to_string()),
@@ -213,6 +224,17 @@ impl RunConfig {
         check_model(&self.options.model, schema)?;
         self.schema = Some(schema.clone());
         Ok(split)
+    }
+
+    /// Reads the tensors that parameters begin with, where the configuration names a file of them.
+    ///
+    /// # Errors
+    /// [`Error::Read`] and [`Error::Run`] for the file, [`Error::Setting`] for names that it does not have.
+    pub fn load_initial(&mut self) -> Result<()> {
+        if let Some(path) = &self.init {
+            self.options.initial = rename(read_model(path)?, &self.init_rename)?.into();
+        }
+        Ok(())
     }
 
     /// How to open the device.
@@ -364,14 +386,21 @@ fn hyper_value(key: &str, value: &Value) -> Result<HyperValue> {
         .map_err(|_| Error::setting(key, format!("must be a number, true, false or a word, not {value}")))
 }
 
+fn absolute_path(path: PathBuf) -> Result<PathBuf> {
+    std::path::absolute(&path).map_err(|error| Error::read(&path, error))
+}
+
 fn absolute(source: DataSpec) -> Result<DataSpec> {
-    let path = |path: PathBuf| -> Result<PathBuf> {
-        std::path::absolute(&path).map_err(|error| Error::read(Path::new(&path), error))
-    };
     Ok(match source {
-        DataSpec::Idx(folder) => DataSpec::Idx(path(folder)?),
-        DataSpec::Csv(file) => DataSpec::Csv(path(file)?),
-        other => other,
+        DataSpec::Idx(folder) => DataSpec::Idx(absolute_path(folder)?),
+        DataSpec::Csv(file) => DataSpec::Csv(absolute_path(file)?),
+        DataSpec::Parquet(file) => DataSpec::Parquet(absolute_path(file)?),
+        DataSpec::Npz(file) => DataSpec::Npz(absolute_path(file)?),
+        DataSpec::Npy { features, targets } => DataSpec::Npy {
+            features: absolute_path(features)?,
+            targets: targets.map(absolute_path).transpose()?,
+        },
+        DataSpec::Digits | DataSpec::Random { .. } => source,
     })
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn modifiers(settings: &Settings) -> Result<Modifiers> {
         loss_scale: settings.loss_scale,
         average,
         lookahead: lookahead.transpose()?,
+        frozen: settings.freeze.clone(),
         groups: settings.group.iter().map(|text| group(text, &base)).collect::<Result<_>>()?,
     };
     modifiers.check()?;
@@ -59,6 +60,7 @@ pub(super) fn written(modifiers: &Modifiers) -> Settings {
         swa,
         lookahead: modifiers.lookahead.map(|lookahead| format!("{}:{:?}", lookahead.steps, lookahead.rate)),
         group: modifiers.groups.iter().map(group).collect(),
+        freeze: modifiers.frozen.clone(),
         ..Settings::default()
     }
 }
@@ -113,6 +115,7 @@ mod tests {
             "swa = 100\nlookahead = 5",
             "swa = '100:10'",
             "group = ['*.bias: weight_decay=0', '0.*: momentum lr=0.5 form=lecture']",
+            "freeze = ['0.*', '*.bias']",
         ];
         for text in rows {
             let modifiers = read(text).unwrap();

@@ -63,6 +63,17 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "NAMES: [RULE] [NAME=VALUE]…")]
     #[serde(default)]
     pub group: Vec<String>,
+    /// Parameters that stay as they are, by name, as often as needed: `0.*`, `*.bias`
+    #[arg(long, value_name = "NAMES")]
+    #[serde(default)]
+    pub freeze: Vec<String>,
+    /// Begin with the tensors of this .safetensors file: a model that was trained before [default: drawn from the seed]
+    #[arg(long, value_name = "FILE")]
+    pub init: Option<PathBuf>,
+    /// What the model calls tensors of --init, as often as needed: `fc1.*=0.*`; `head.*=` leaves them out
+    #[arg(long, value_name = "OLD=NEW", requires = "init")]
+    #[serde(default)]
+    pub init_rename: Vec<String>,
     /// Rows that one update averages over: a number, or `auto` for as many as fit, or fewer if as fast [default: 128]
     #[arg(long, value_name = "N|auto", allow_hyphen_values = true)]
     #[serde(default, with = "number_or_word")]
@@ -242,6 +253,9 @@ impl Settings {
             swa: mean.1,
             lookahead: self.lookahead.or(below.lookahead),
             group: if self.group.is_empty() { below.group } else { self.group },
+            freeze: if self.freeze.is_empty() { below.freeze } else { self.freeze },
+            init_rename: if self.init_rename.is_empty() { below.init_rename } else { self.init_rename },
+            init: self.init.or(below.init),
             batch: self.batch.or(below.batch),
             micro_batch: self.micro_batch.or(below.micro_batch),
             recompute: self.recompute.or(below.recompute),

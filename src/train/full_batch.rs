@@ -259,7 +259,8 @@ impl Problem for Objective<'_> {
 
     fn product(&mut self, space: &mut Space, _: Curvature, vector: &Vector, product: &Vector) -> Result<()> {
         for (number, pieces) in self.rows.layout.pieces.iter().enumerate() {
-            let input = self.engine.input(&direction(number))?;
+            // Frozen parameters have none.
+            let Ok(input) = self.engine.input(&direction(number)) else { continue };
             for piece in pieces {
                 let [from, to, bytes] = [piece.offset, piece.start, piece.elements].map(|of| 4 * of as u64);
                 let of_shard = vector.0[piece.shard].raw();

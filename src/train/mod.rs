@@ -18,6 +18,7 @@ mod pace;
 mod predictor;
 mod profile;
 mod program;
+mod renaming;
 mod replays;
 mod session;
 mod state;
@@ -40,6 +41,7 @@ pub use options::{BatchSize, Choice, Length, TrainOptions};
 pub(crate) use predictor::prediction;
 pub use predictor::{Predictions, Predictor};
 pub use profile::LaunchTime;
+pub use renaming::{Renaming, rename};
 pub(crate) use state::DATA;
 #[cfg(feature = "onnx")]
 pub(crate) use tensors::check as check_parameters;

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::line_search::LineSearch;
+use super::tensors::NamedTensor;
 use crate::error::did_you_mean;
 use crate::nn::{Loss, ModelSpec};
 use crate::optim::{Modifiers, Optimizer, Schedule};
@@ -128,6 +130,9 @@ pub struct TrainOptions {
     pub length: Length,
     /// Of the initial parameters, the order of the rows and dropout.
     pub seed: u64,
+    /// What parameters begin with, by name, such as those of [`read_model`](crate::read_model): a model that was trained before,
+    /// to be trained on. All others are drawn from the seed.
+    pub initial: Arc<[NamedTensor]>,
     /// Epochs between evaluations on the test set; the last epoch is always evaluated. At least 1.
     pub eval_every: u64,
     /// Steps between [`Event::Step`](crate::Event::Step)s; 0 for none.
@@ -154,6 +159,7 @@ impl TrainOptions {
             precision: Precision::F32,
             length: Length::Epochs(10),
             seed: 0,
+            initial: Arc::default(),
             eval_every: 1,
             log_every: 0,
             resident: Choice::Auto,
@@ -219,8 +225,16 @@ impl TrainOptions {
                 }
             };
         };
-        let Modifiers { clip_norm, clip_value, skip_not_finite, loss_scale, average, lookahead, groups } =
-            &self.modifiers;
+        let Modifiers {
+            clip_norm,
+            clip_value,
+            skip_not_finite,
+            loss_scale,
+            average,
+            lookahead,
+            groups,
+            frozen: _,
+        } = &self.modifiers;
         // What it takes of the rules beside it is a weight decay.
         let says_penalty = |optimizer: &Optimizer| {
             optimizer.rule().name == self.optimizer.rule().name

@@ -71,8 +71,10 @@ impl<'a> Recipe<'a> {
         let parameters = graph.parameter_vars().to_vec();
         let is_scaled = self.update.is_some_and(|(_, modifiers)| modifiers.loss_scale.is_some());
         let seed = if is_scaled { graph.loss_scale()? } else { graph.constant(1.0)? };
-        let gradients = graph.vjp(&[(loss, seed)], &parameters)?;
-        let gradients = gradients.into_iter().enumerate().map(|(i, var)| (var, Destination::Gradient(i)));
+        let learnt = self.learnt(&graph);
+        let wanted: Vec<Var> = learnt.iter().map(|number| parameters[*number]).collect();
+        let gradients = graph.vjp(&[(loss, seed)], &wanted)?;
+        let gradients = learnt.into_iter().zip(gradients).map(|(i, var)| (var, Destination::Gradient(i)));
         let outputs = [(loss, Destination::Result(0))].into_iter().chain(gradients).collect();
         Ok(Program { graph, outputs })
     }
@@ -82,9 +84,10 @@ impl<'a> Recipe<'a> {
     pub fn product(&self, feed: &Feed, curvature: Curvature) -> Result<Program> {
         let mut graph = Graph::new();
         let Objective { outputs, loss, penalty } = self.objective(&mut graph, feed)?;
-        let parameters = graph.parameter_vars().to_vec();
+        let learnt = self.learnt(&graph);
+        let parameters: Vec<Var> = learnt.iter().map(|number| graph.parameter_vars()[*number]).collect();
         let mut tangents = Vec::with_capacity(parameters.len());
-        for (number, &parameter) in parameters.iter().enumerate() {
+        for (&number, &parameter) in learnt.iter().zip(&parameters) {
             let shape = graph.shape(parameter).clone();
             tangents.push((parameter, graph.input(&direction(number), shape)?));
         }
@@ -107,7 +110,7 @@ impl<'a> Recipe<'a> {
                 *product = graph.add(*product, own)?;
             }
         }
-        let products = products.into_iter().enumerate();
+        let products = learnt.into_iter().zip(products);
         let outputs = products.map(|(number, var)| (var, Destination::Gradient(number))).collect();
         Ok(Program { graph, outputs })
     }
@@ -179,6 +182,13 @@ impl<'a> Recipe<'a> {
         let Some(sum) = sum else { return Ok(None) };
         let of_rows = graph.broadcast_to(sum, [Dim::BATCH])?;
         graph.mean(of_rows, &[0]).map(Some)
+    }
+
+    /// The numbers of the parameters that are not frozen.
+    fn learnt(&self, graph: &Graph) -> Vec<usize> {
+        let is_frozen = |name: &str| self.update.is_some_and(|(_, modifiers)| modifiers.freezes(name));
+        let parameters = graph.parameters().iter().enumerate();
+        parameters.filter(|(_, info)| !is_frozen(&info.name)).map(|(number, _)| number).collect()
     }
 
     /// Puts the parameters in the optimizer's groups.

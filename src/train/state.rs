@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use super::evaluate::Sums;
 use super::event::Event;
 use super::options::TrainOptions;
+use super::renaming::overlay;
 use super::replays::Progress;
 use super::tensors::{
     NamedTensor, Snapshot, check, check_state, read_loss_scale, read_state, read_step_factor, read_vector,
     write_loss_scale, write_state, write_step_factor, write_vector,
 };
-use super::trainer::{TRAIN, Trainer};
+use super::trainer::{Session, TRAIN, Trainer};
 use crate::data::{Split, batches_per_epoch};
 use crate::nn::Loss;
 use crate::{Error, Result};
@@ -200,17 +201,21 @@ impl Trainer {
     pub(super) fn set_initial_parameters(&mut self) -> Result<()> {
         let seed = self.options().seed;
         let parameters = self.model.parameters();
-        let initial: Vec<NamedTensor> = parameters
-            .iter()
-            .enumerate()
-            .map(|(number, info)| NamedTensor {
-                name: info.name.clone(),
-                shape: info.shape.clone(),
-                values: info.initial_values(seed, number),
-            })
-            .collect();
-        let engine = self.session.engine()?;
-        write_vector(&self.gpu, &engine.plan(TRAIN).theta, parameters, &engine.theta(), &initial)?;
+        let drawn = parameters.iter().enumerate().map(|(number, info)| NamedTensor {
+            name: info.name.clone(),
+            shape: info.shape.clone(),
+            values: info.initial_values(seed, number),
+        });
+        let mut initial: Vec<NamedTensor> = drawn.collect();
+        overlay(&mut initial, &self.options().initial)?;
+        self.write_parameters(&initial)
+    }
+
+    /// Writes θ as its start.
+    fn write_parameters(&mut self, tensors: &[NamedTensor]) -> Result<()> {
+        let engine = self.session.engine.as_ref().ok_or_else(Session::gone)?;
+        let (layout, parameters) = (&engine.plan(TRAIN).theta, self.model.parameters());
+        write_vector(&self.gpu, layout, parameters, &engine.theta(), tensors)?;
         engine.start_shadows()
     }
 
@@ -221,32 +226,14 @@ impl Trainer {
     /// # Errors
     /// [`Error::Shape`] for a name that the model does not have, another shape, or after a step; all is then as it was.
     pub fn set_parameters(&mut self, tensors: &[NamedTensor]) -> Result<()> {
-        let refused = |message: String| Err(Error::shape("setting parameters", message));
         if self.progress.step > 0 {
-            return refused(format!(
-                "{} steps were made already; set them before the first",
-                self.progress.step
-            ));
+            let message =
+                format!("{} steps were made already; set them before the first", self.progress.step);
+            return Err(Error::shape("setting parameters", message));
         }
         let mut parameters = self.parameters()?;
-        for tensor in tensors {
-            let Some(own) = parameters.iter_mut().find(|own| own.name == tensor.name) else {
-                let names: Vec<&str> = parameters.iter().map(|own| own.name.as_str()).collect();
-                return refused(format!(
-                    "there is no `{}`; the parameters are {}",
-                    tensor.name,
-                    names.join(", ")
-                ));
-            };
-            if own.shape != tensor.shape || tensor.values.len() != own.values.len() {
-                return refused(format!("`{}` is {:?}, not {:?}", own.name, own.shape, tensor.shape));
-            }
-            own.values.clone_from(&tensor.values);
-        }
-        let infos = self.model.parameters();
-        let engine = self.session.engine()?;
-        write_vector(&self.gpu, &engine.plan(TRAIN).theta, infos, &engine.theta(), &parameters)?;
-        engine.start_shadows()
+        overlay(&mut parameters, tensors)?;
+        self.write_parameters(&parameters)
     }
 
     /// θ as the user reads it, by name. Waits for the steps under way.

@@ -100,8 +100,16 @@ pub(crate) fn searchable(optimizers: &[Optimizer], modifiers: &Modifiers) -> Res
     if optimizers[0].learning_rate() == 0.0 {
         return Err(Error::setting("line search", "begins at the learning rate, which must be above 0"));
     }
-    let Modifiers { clip_norm, clip_value, skip_not_finite, loss_scale, average, lookahead, groups: _ } =
-        modifiers;
+    let Modifiers {
+        clip_norm,
+        clip_value,
+        skip_not_finite,
+        loss_scale,
+        average,
+        lookahead,
+        groups: _,
+        frozen: _,
+    } = modifiers;
     let unsearched = [
         ("clip-norm", clip_norm.is_some()),
         ("clip-value", clip_value.is_some()),

@@ -144,6 +144,7 @@ fn planned_bytes_are_allocated_bytes_whatever_goes_with_the_rule() {
         average: Some(Average::Exponential { decay: 0.9 }),
         lookahead: Some(Lookahead { steps: 2, rate: 0.5 }),
         groups: vec![group("adam")],
+        frozen: vec!["0.*".to_owned()],
     };
     let none = Modifiers::default;
     let rows = [
