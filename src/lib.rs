@@ -30,6 +30,7 @@
 #![warn(missing_docs)]
 
 mod atomic;
+mod background;
 #[cfg(feature = "capi")]
 pub mod capi;
 pub mod data;
@@ -57,6 +58,7 @@ mod train;
 #[cfg(feature = "cli")]
 pub mod cli;
 
+pub use background::{Background, in_background};
 pub use error::{Error, Result};
 pub use fit::{
     FIT_METHODS, FitBound, FitData, FitMethod, FitModel, FitOptions, Fitted, ManyFitted, OpenDirection,
@@ -93,8 +95,8 @@ pub use run::{
 pub use solve::{METHODS, Method, MethodMemory, MethodRule, Test, Tolerances};
 pub use train::{
     Advance, BatchSize, Bound, Choice, EpochRecord, Evaluation, Event, Inference, LaunchTime, Length,
-    LimitedBy, LineSearch, LossScale, MemoryModel, MethodReport, NamedTensor, PlanReport, Predictions,
-    Predictor, RangeTest, RateCurve, RatePoint, RateRange, Renaming, Replan, Snapshot, StepRecord, Stopped,
-    TensorBytes, TrainOptions, Trainer, rename,
+    LimitedBy, LineSearch, LossScale, MemoryModel, MethodReport, NamedTensor, NextEvent, PlanReport,
+    Predictions, Predictor, RangeTest, RateCurve, RatePoint, RateRange, Renaming, Replan, Snapshot,
+    StepRecord, Stopped, TensorBytes, TrainOptions, Trainer, rename,
 };
 pub use wgpu;

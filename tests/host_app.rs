@@ -3,14 +3,29 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use downhill::wgpu::{self, util::DeviceExt as _};
 use downhill::{
-    BatchSize, Error, Event, Gpu, GpuOptions, Inference, Length, LimitOverrides, Loss, MemoryLimit,
+    BatchSize, Choice, Error, Event, Gpu, GpuOptions, Inference, Length, LimitOverrides, Loss, MemoryLimit,
     Optimizer, Predictions, Predictor, TrainOptions, Trainer, data,
 };
 
 static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// A pass that makes rows: two features on a grid, and whether the first is the larger one, or with FLIPPED the smaller.
+const ROWS: &str = "
+@group(0) @binding(0) var<storage, read_write> features: array<f32>;
+@group(0) @binding(1) var<storage, read_write> labels: array<u32>;
+override FLIPPED: bool;
+fn feature(i: u32) -> f32 { return f32(i * 7919u % 1013u) / 512.0 - 1.0; }
+@compute @workgroup_size(64) fn make(@builtin(global_invocation_id) id: vec3<u32>) {
+    let row = id.x;
+    if row >= arrayLength(&labels) { return; }
+    features[2u * row] = feature(2u * row);
+    features[2u * row + 1u] = feature(2u * row + 1u);
+    labels[row] = u32((feature(2u * row) > feature(2u * row + 1u)) != FLIPPED);
+}";
 
 /// A picture of 64 × 64 that a fragment shader draws, and a list of numbers that a compute pass doubles.
 const SHADERS: &str = "
@@ -161,6 +176,36 @@ impl App {
         encoder.copy_buffer_to_buffer(&own, 0, &result, 0, contents.len() as u64);
         self.queue.submit([encoder.finish()]);
         bytemuck::pod_collect_to_vec(&self.read(&result))
+    }
+
+    /// Has a pass fill buffers with rows.
+    fn make_rows(&self, features: &wgpu::Buffer, labels: &wgpu::Buffer, flipped: bool) {
+        let source = wgpu::ShaderSource::Wgsl(ROWS.into());
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
+        let make = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: None,
+            layout: None,
+            module: &module,
+            entry_point: Some("make"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &[("FLIPPED", f64::from(u8::from(flipped)))],
+                ..Default::default()
+            },
+            cache: None,
+        });
+        let entries = [(0, features), (1, labels)]
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
+        let layout = make.get_bind_group_layout(0);
+        let group = wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries };
+        let group = self.device.create_bind_group(&group);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&make);
+            pass.set_bind_group(0, &group, &[]);
+            pass.dispatch_workgroups((labels.size() / 4).div_ceil(64) as u32, 1, 1);
+        }
+        self.queue.submit([encoder.finish()]);
     }
 
     fn downloads(&self, size: u64) -> wgpu::Buffer {
@@ -318,6 +363,95 @@ fn a_network_answers_between_the_apps_own_passes() {
     assert!(app.errors.try_recv().is_err());
 }
 
+/// Rows that the app's pass makes and the trainer reads where they lie: the bits of rows that came from the host, and new ones
+/// as soon as the pass has made them.
+#[test]
+fn an_app_trains_on_what_its_own_pass_makes() {
+    const COUNT: usize = 777;
+    let app = App::new();
+    let gpu = app.gpu();
+    let storage = |words: usize| {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let size = 4 * words as u64;
+        app.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size,
+            usage,
+            mapped_at_creation: false,
+        })
+    };
+    let (features, labels) = (storage(2 * COUNT), storage(COUNT));
+    let make = |flipped: bool| app.make_rows(&features, &labels, flipped);
+    let lent = |rows: usize| {
+        let (features, labels) = (features.clone(), labels.clone());
+        let task = data::Task::classes(2);
+        data::Dataset::from_buffers(features, labels, rows, &[2], data::Encoding::F32, task)
+    };
+    let own = || {
+        let features: Vec<f32> =
+            (0..2 * COUNT as u32).map(|i| (i * 7919 % 1013) as f32 / 512.0 - 1.0).collect();
+        let labels = features.chunks(2).map(|row| u32::from(row[0] > row[1])).collect();
+        data::Dataset::from_f32(features, &[2], data::Task::classes(2), data::Targets::Labels(labels))
+            .unwrap()
+    };
+    let options = || TrainOptions {
+        batch: BatchSize::Rows(64),
+        length: Length::Steps(10_000),
+        ..TrainOptions::new(
+            "mlp:16:tanh".parse().unwrap(),
+            Optimizer::new("adam").unwrap().with("lr", 0.05).unwrap(),
+        )
+    };
+    make(false);
+    let split = data::Split { train: lent(COUNT).unwrap(), test: Some(lent(100).unwrap()) };
+    let mut trainer = Trainer::new(&gpu, split, options()).unwrap();
+    // Indices alone: the rows are the app's.
+    assert!(trainer.report().resident && trainer.report().bytes.data < 4096, "{:?}", trainer.report().bytes);
+    let mut same = Trainer::new(&gpu, data::Split { train: own(), test: Some(own()) }, options()).unwrap();
+    for trainer in [&mut trainer, &mut same] {
+        trainer.run_steps(40).unwrap();
+    }
+    assert_eq!(trainer.parameters().unwrap(), same.parameters().unwrap());
+    let right = |trainer: &mut Trainer| {
+        let network = Inference::of(trainer, 1).unwrap();
+        let said = |row: [f32; 2]| network.predict(&row).unwrap();
+        let (larger, smaller) = (said([0.75, -0.25]), said([-0.5, 0.5]));
+        [larger[1] > 0.5, smaller[1] > 0.5]
+    };
+    assert_eq!(right(&mut trainer), [true, false]);
+    make(true);
+    trainer.run_steps(200).unwrap();
+    assert_eq!(right(&mut trainer), [false, true], "the rows are new, and nobody told the trainer");
+
+    let none = app.device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 8 * COUNT as u64,
+        usage: wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    let task = || data::Task::classes(2);
+    let (float, byte) = (data::Encoding::F32, data::Encoding::U8 { scale: 1.0 });
+    let of = |features: &wgpu::Buffer, rows, shape: &[usize], encoding| {
+        data::Dataset::from_buffers(features.clone(), labels.clone(), rows, shape, encoding, task())
+    };
+    for (refused, part) in [
+        (lent(COUNT + 1), "the buffer of features has 6216 bytes"),
+        (of(&features, COUNT + 1, &[2], byte), "the buffer of targets has 3108 bytes"),
+        (of(&none, COUNT, &[2], float), "for STORAGE are needed"),
+        (lent(0), "one or more rows"),
+        (lent(COUNT).unwrap().subset(0..5), "cannot be divided"),
+    ] {
+        let error = refused.err().unwrap().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(lent(COUNT).unwrap().split(0.5, 0).is_err() && lent(COUNT).unwrap().features(0).is_none());
+    let not_resident = TrainOptions { resident: Choice::No, ..options() };
+    let split = data::Split { train: lent(COUNT).unwrap(), test: None };
+    let error = Trainer::new(&gpu, split, not_resident).err().unwrap().to_string();
+    assert!(error.starts_with("resident: rows in an app's buffers"), "{error}");
+    assert!(app.errors.try_recv().is_err());
+}
+
 #[test]
 fn a_device_that_is_lost_in_the_middle_is_an_error_and_no_crash() {
     let app = App::new();
@@ -333,10 +467,32 @@ fn a_device_that_is_lost_in_the_middle_is_an_error_and_no_crash() {
         }
     };
     assert!(matches!(error, Error::Device { .. }), "{error}");
+    assert!(trainer.advance(Duration::from_millis(4)).is_err() && trainer.poll().is_err());
     // What follows fails in the same way.
     assert!(
         trainer.next_event(&NEVER).is_err() && trainer.parameters().is_err() && trainer.snapshot().is_err()
     );
+}
+
+#[test]
+fn a_device_that_is_lost_between_two_frames_is_an_error_and_no_crash() {
+    let app = App::new();
+    let gpu = app.gpu();
+    let mut trainer = Trainer::new(&gpu, digits(), options(1000)).unwrap();
+    let mut frame = 0;
+    let error = loop {
+        if frame == 30 {
+            app.device.destroy();
+        }
+        assert!(frame < 1000, "the run went on without a device");
+        frame += 1;
+        match trainer.advance(Duration::from_millis(4)).and_then(|_| trainer.poll()) {
+            Ok(_) => std::thread::sleep(Duration::from_millis(1)),
+            Err(error) => break error,
+        }
+    };
+    assert!(frame > 30 && matches!(error, Error::Device { .. }), "{frame}: {error}");
+    assert!(trainer.parameters().is_err() && trainer.cancel().is_err());
 }
 
 #[test]

@@ -32,6 +32,16 @@ pub(super) enum Features {
     Array(ArrayFeatures),
     /// A table too large for the memory.
     Text(IndexedText),
+    /// Buffers of an app's on its device, with the targets.
+    Lent(LentRows),
+}
+
+/// Rows that lie in an app's own buffers.
+pub(crate) struct LentRows {
+    pub features: wgpu::Buffer,
+    pub targets: wgpu::Buffer,
+    /// Features in all rows.
+    count: usize,
 }
 
 impl Features {
@@ -42,6 +52,7 @@ impl Features {
             Features::Floats(floats) => floats.len(),
             Features::Array(array) => array.array.rows() * array.width(),
             Features::Text(text) => text.count(),
+            Features::Lent(rows) => rows.count,
         }
     }
 
@@ -60,6 +71,7 @@ impl Features {
             }
             Features::Array(array) => array.copy_rows(rows, out)?,
             Features::Text(text) => text.copy_rows(rows, out)?,
+            Features::Lent(_) => return Err(on_the_device("read by the host")),
         }
         Ok(())
     }
@@ -155,6 +167,49 @@ impl Dataset {
         Self::from_memory(features, feature_shape, Encoding::U8 { scale }, task, targets)
     }
 
+    /// A data set in an app's own buffers, which a [`Trainer`](crate::Trainer) on their device reads where they lie: what a
+    /// compute pass of the app wrote is trained on without a way over the host. Features are [rows, features] of f32, or of
+    /// bytes four to a word; targets a u32 a row, below the count of classes, or [rows, width] of f32. The app may write them
+    /// anew between two calls of [`Trainer::advance`](crate::Trainer::advance); nobody checks that they are finite, or labels
+    /// classes. They do not count as memory of the run.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for buffers that are too small or are not for storage, no rows, or more than 2³²−1.
+    pub fn from_buffers(
+        features: wgpu::Buffer,
+        targets: wgpu::Buffer,
+        rows: usize,
+        feature_shape: &[usize],
+        encoding: Encoding,
+        task: Task,
+    ) -> Result<Self> {
+        let count = rows.saturating_mul(feature_shape.iter().product());
+        let widths = [("features", &features, count.saturating_mul(encoding.bytes())), {
+            ("targets", &targets, rows.saturating_mul(task.width()).saturating_mul(size_of::<u32>()))
+        }];
+        for (what, buffer, bytes) in widths {
+            let bytes = (bytes as u64).next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
+            if buffer.size() < bytes || !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+                let message = format!(
+                    "the buffer of {what} has {} bytes for {:?}, and {bytes} for STORAGE are needed",
+                    buffer.size(),
+                    buffer.usage()
+                );
+                return Err(Error::shape("Dataset::from_buffers", message));
+            }
+        }
+        let features = Features::Lent(LentRows { features, targets, count });
+        Self::from_memory(features, feature_shape, encoding, task, Targets::Absent)
+    }
+
+    /// The app's buffers, where rows lie in them.
+    pub(crate) fn lent(&self) -> Option<&LentRows> {
+        match &*self.features {
+            Features::Lent(rows) => Some(rows),
+            _ => None,
+        }
+    }
+
     fn from_memory(
         features: Features,
         feature_shape: &[usize],
@@ -208,7 +263,7 @@ impl Dataset {
 
     /// Whether there are targets; only data that was read for prediction has none.
     pub fn has_targets(&self) -> bool {
-        *self.targets != Targets::Absent
+        *self.targets != Targets::Absent || self.lent().is_some()
     }
 
     /// The features of one row as numbers, bytes scaled; none where there is no such row or its file can no
@@ -291,13 +346,17 @@ impl Dataset {
     }
 
     /// A number that changes with the data: the CRC-32 of the schema, the count of rows, and rows evenly spread
-    /// over all, about a thousand at most. A resumed run compares it with that of its beginning.
+    /// over all, about a thousand at most; of rows in an app's buffers, none. A resumed run compares it with that of its
+    /// beginning.
     ///
     /// # Errors
     /// A file that can no longer be read.
     pub fn digest(&self) -> Result<u32> {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(format!("{:?} {}", self.schema, self.rows()).as_bytes());
+        if self.lent().is_some() {
+            return Ok(hasher.finalize());
+        }
         let mut features = vec![0; self.features_bytes_per_row()];
         let mut targets = vec![0; self.targets_bytes_per_row()];
         for row in (0..self.rows()).step_by(self.rows().div_ceil(ROWS_OF_A_DIGEST)) {
@@ -317,6 +376,9 @@ impl Dataset {
             let message = format!("rows {rows:?} are none of the {} rows", self.rows());
             return Err(Error::shape("Dataset::subset", message));
         }
+        if self.lent().is_some() {
+            return Err(on_the_device("divided"));
+        }
         Ok(Dataset { selection: self.selection.slice(rows), ..self.clone() })
     }
 
@@ -331,6 +393,9 @@ impl Dataset {
         }
         if self.rows() < 2 {
             return Err(Error::setting("test", format!("{} has a single row, nothing to split", self.name)));
+        }
+        if self.lent().is_some() {
+            return Err(on_the_device("divided"));
         }
         let taken = ((self.rows() as f64 * fraction).round() as usize).clamp(1, self.rows() - 1);
         let mut order = Vec::new();
@@ -353,6 +418,10 @@ impl Dataset {
 }
 
 const OPERATION: &str = "data set from memory";
+
+fn on_the_device(done: &str) -> Error {
+    Error::shape("data set from buffers", format!("rows that lie on the device cannot be {done}"))
+}
 
 /// The stream of random numbers that splits; epochs count up from 0 and never reach it.
 const SPLIT: u64 = u64::MAX;

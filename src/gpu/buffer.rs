@@ -108,10 +108,16 @@ impl Drop for Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct Buffer {
     raw: wgpu::Buffer,
-    _entry: Arc<Entry>,
+    /// None where an app lent it.
+    _entry: Option<Arc<Entry>>,
 }
 
 impl Buffer {
+    /// A buffer of an app's, in nobody's account.
+    pub(crate) fn lent(raw: wgpu::Buffer) -> Self {
+        Buffer { raw, _entry: None }
+    }
+
     /// The wgpu buffer.
     pub(crate) fn raw(&self) -> &wgpu::Buffer {
         &self.raw
@@ -157,7 +163,7 @@ impl Gpu {
         let doing = format!("allocating {} for {role}", format_bytes(bytes));
         let entry = Entry::open(&self.account, role, bytes)?;
         let raw = self.scoped(&doing, || self.device().create_buffer(&descriptor))?;
-        Ok(Buffer { raw, _entry: Arc::new(entry) })
+        Ok(Buffer { raw, _entry: Some(Arc::new(entry)) })
     }
 
     /// Bytes of live buffers by role.

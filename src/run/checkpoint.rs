@@ -308,6 +308,19 @@ mod tests {
         let foreign = safetensors::serialize([("b", bias.clone()), ("a", bias)], None).unwrap();
         fs::write(&path, foreign).unwrap();
         assert_eq!(names(&read_model(&path).unwrap()), ["a", "b"]);
+
+        // 1.5 and -2 in each of the formats of 16 bits, and one of 64.
+        let [half, brain] =
+            [[0x3e00u16, 0xc000], [0x3fc0, 0xc000]].map(|bits| bits.map(u16::to_le_bytes).concat());
+        let of = |dtype, bytes| TensorView::new(dtype, vec![2], bytes).unwrap();
+        let views = [("brain", of(Dtype::BF16, &brain)), ("half", of(Dtype::F16, &half))];
+        fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+        assert!(read_model(&path).unwrap().iter().all(|tensor| tensor.values == [1.5, -2.0]));
+        let double = TensorView::new(Dtype::F64, vec![1], &[0; 8]).unwrap();
+        fs::write(&path, safetensors::serialize([("a", double)], None).unwrap()).unwrap();
+        assert!(
+            read_model(&path).unwrap_err().to_string().contains("`a` is F64, and F32, F16 or BF16 is read")
+        );
     }
 
     #[test]

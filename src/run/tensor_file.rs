@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
+use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -153,13 +154,23 @@ impl<'a> TensorFile<'a> {
         }
     }
 
-    /// The tensor `key` under the name `name`.
+    /// The tensor `key` under the name `name`, in 32 bits.
     pub fn tensor(&self, key: &str, name: &str) -> Result<NamedTensor> {
         let view = self.view(key)?;
-        if view.dtype() != Dtype::F32 {
-            return Err(Error::run(self.path, format!("`{key}` is {:?}, not F32", view.dtype())));
-        }
-        let values = bytemuck::pod_collect_to_vec(view.data());
+        let of_16 = |value: fn(u16) -> f32| {
+            let words: Vec<u16> = bytemuck::pod_collect_to_vec(view.data());
+            words.into_iter().map(value).collect()
+        };
+        let values = match view.dtype() {
+            Dtype::F32 => bytemuck::pod_collect_to_vec(view.data()),
+            // As other programs keep models.
+            Dtype::F16 => of_16(|bits| f16::from_bits(bits).to_f32()),
+            Dtype::BF16 => of_16(|bits| bf16::from_bits(bits).to_f32()),
+            other => {
+                let message = format!("`{key}` is {other:?}, and F32, F16 or BF16 is read");
+                return Err(Error::run(self.path, message));
+            }
+        };
         Ok(NamedTensor { name: name.to_owned(), shape: view.shape().to_vec(), values })
     }
 }

@@ -48,11 +48,7 @@ impl MemoryModel {
     /// # Errors
     /// [`Error::DoesNotFit`] where not even the smallest fits, with what is largest and what would help.
     pub(super) fn fit(&self, budget: u64) -> Result<Fitted> {
-        let residencies: &[bool] = match self.options.resident {
-            Choice::Auto => &[true, false],
-            Choice::Yes => &[true],
-            Choice::No => &[false],
-        };
+        let residencies = self.residencies();
         let mut best = None;
         if self.options.recompute != Choice::Yes {
             for &resident in residencies {

@@ -6,10 +6,9 @@ use super::evaluate::EVALUATION_ROWS;
 use super::full_batch;
 use super::layout::upload_bytes;
 use super::line_search::LineSearch;
-use super::options::TrainOptions;
-use super::program::{Feed, Recipe};
-use crate::Result;
-use crate::data::{Schema, Split};
+use super::options::{Choice, TrainOptions};
+use super::program::{Feed, Recipe, resident_names};
+use crate::data::{Dataset, Schema, Split};
 use crate::gpu::Profile;
 use crate::graph::ParameterInfo;
 use crate::nn::Loss;
@@ -19,6 +18,11 @@ use crate::plan::memory::{ByteCounts, Needs};
 use crate::plan::recompute::variants;
 use crate::plan::{Blueprint, Gradients, Plan, Precision, Program};
 use crate::solve::{Method, check_dense};
+use crate::{Error, Result};
+
+/// What the rows are called that are trained on, and those to test with, where they lie on the GPU.
+const TRAIN_ROWS: &str = "train";
+const TEST_ROWS: &str = "test";
 
 /// A run's programs without a micro-batch size.
 ///
@@ -38,6 +42,8 @@ pub struct MemoryModel {
     schema: Schema,
     loss: Loss,
     test_rows: Option<usize>,
+    /// Which data sets lie in an app's buffers.
+    lent: Vec<&'static str>,
     /// Rows uploaded for every step and nothing made again: what all other ways are measured against.
     streamed: Way,
     /// The optimizer's part of a step, the same in every way.
@@ -83,6 +89,14 @@ impl MemoryModel {
         let options = &options.completed();
         let options = &options.on_all_rows(data.train.rows())?;
         let schema = data.train.schema().clone();
+        let parts = [(TRAIN_ROWS, Some(&data.train)), (TEST_ROWS, data.test.as_ref())];
+        let is_lent = |rows: Option<&Dataset>| rows.is_some_and(|rows| rows.lent().is_some());
+        let lent: Vec<&str> =
+            parts.into_iter().filter(|(_, rows)| is_lent(*rows)).map(|(part, _)| part).collect();
+        if !lent.is_empty() && options.resident == Choice::No {
+            let message = "rows in an app's buffers are on the GPU already; say auto or yes";
+            return Err(Error::setting("resident", message));
+        }
         let loss = Loss::for_task(options.loss, &schema)?;
         let recipe = recipe(options, &schema, loss);
         let evaluated = data.test.is_some();
@@ -109,6 +123,7 @@ impl MemoryModel {
             rows: data.train.rows(),
             loss,
             test_rows: data.test.as_ref().map(|test| test.rows()),
+            lent,
             streamed,
             update,
             schema,
@@ -132,6 +147,15 @@ impl MemoryModel {
         self.loss
     }
 
+    /// Whether rows may be on the GPU, may not, or both, the better first.
+    pub(super) fn residencies(&self) -> &'static [bool] {
+        match self.options.resident {
+            Choice::Auto if self.lent.is_empty() => &[true, false],
+            Choice::Auto | Choice::Yes => &[true],
+            Choice::No => &[false],
+        }
+    }
+
     /// The rows on the GPU or not, nothing made again.
     pub(super) fn plain_way(&self, resident: bool) -> Result<Way> {
         if !resident {
@@ -139,8 +163,8 @@ impl MemoryModel {
         }
         let recipe = recipe(&self.options, &self.schema, self.loss);
         let feed = |part, rows| Feed::Resident { part, rows };
-        let test = self.test_rows.map(|rows| feed("test", rows));
-        Way::new(&recipe, &self.profile, feed("train", self.rows), test, &self.options)
+        let test = self.test_rows.map(|rows| feed(TEST_ROWS, rows));
+        Way::new(&recipe, &self.profile, feed(TRAIN_ROWS, self.rows), test, &self.options)
     }
 
     /// `plain` with less and less kept from the forward pass.
@@ -202,6 +226,9 @@ impl MemoryModel {
         let upload_bytes = plans.iter().map(|plan| upload_bytes(plan, &way.train_feed)).max().unwrap_or(0);
         let mut needs =
             needs(&plans.iter().chain(&trial).collect::<Vec<_>>(), Some(&self.update), upload_bytes);
+        for name in self.lent.iter().flat_map(|part| resident_names(part)) {
+            needs.inputs.remove(&name);
+        }
         if let Some(method) = &self.options.method {
             full_batch::count(&mut needs, method, &plans[0], self.rows);
         }

@@ -1,6 +1,7 @@
 //! Training: the loop with its evaluation, what it says, and what it leaves behind.
 
 mod advance;
+mod asynchronous;
 mod clock;
 mod engine;
 mod epoch;
@@ -27,6 +28,7 @@ mod tensors;
 mod trainer;
 
 pub use advance::{Advance, Stopped};
+pub use asynchronous::NextEvent;
 pub use clock::Bound;
 pub use event::{EpochRecord, Evaluation, Event, LimitedBy, PlanReport, Replan, StepRecord, TensorBytes};
 pub use find_rate::{RangeTest, RateCurve, RatePoint, RateRange};

@@ -103,7 +103,7 @@ impl Predictor {
     /// The program on the device with the parameters in place.
     fn engine(&self, program: &Program, data: &Dataset) -> Result<Engine> {
         let (plan, needs, upload) = self.lay_out(program, evaluation_rows(1, data.rows()))?;
-        let engine = Engine::new(&self.gpu, vec![plan], None, &needs, None, upload)?;
+        let engine = Engine::new(&self.gpu, vec![plan], None, &needs, None, upload, Vec::new())?;
         let infos = program.graph.parameters();
         write_vector(&self.gpu, &engine.plan(0).theta, infos, &engine.theta(), &self.parameters)?;
         Ok(engine)

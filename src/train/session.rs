@@ -12,7 +12,7 @@ use super::options::{BatchSize, Choice};
 use super::program::{Feed, resident_names};
 use super::trainer::{Session, Trainer};
 use crate::data::{Dataset, Split};
-use crate::gpu::{Gpu, format_bytes};
+use crate::gpu::{Buffer, Gpu, format_bytes};
 use crate::{Error, Result};
 
 /// Bytes of a resident data set that are read at a time.
@@ -72,11 +72,22 @@ impl Session {
 
     fn allocate(gpu: &Gpu, model: &MemoryModel, data: &Split, layout: Layout) -> Result<Self> {
         let Layout { plans, trial, needs, upload_bytes, train_feed, test_feed, report } = layout;
-        let engine = Engine::new(gpu, plans, trial, &needs, Some(model.update.clone()), upload_bytes)?;
+        let mut lent = Vec::new();
+        let mut filled = Vec::new();
         for (feed, dataset) in [(&train_feed, Some(&data.train)), (&test_feed, data.test.as_ref())] {
-            if let (Feed::Resident { part, .. }, Some(dataset)) = (feed, dataset) {
-                fill_resident(&engine, part, dataset)?;
+            let (Feed::Resident { part, .. }, Some(dataset)) = (feed, dataset) else { continue };
+            match dataset.lent() {
+                Some(rows) => {
+                    let buffers = [&rows.features, &rows.targets].map(|buffer| Buffer::lent(buffer.clone()));
+                    lent.extend(resident_names(part).into_iter().zip(buffers));
+                }
+                None => filled.push((part, dataset)),
             }
+        }
+        let update = Some(model.update.clone());
+        let engine = Engine::new(gpu, plans, trial, &needs, update, upload_bytes, lent)?;
+        for (part, dataset) in filled {
+            fill_resident(&engine, part, dataset)?;
         }
         Ok(Session::new(engine, train_feed, test_feed, report))
     }

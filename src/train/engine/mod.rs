@@ -123,7 +123,7 @@ pub(super) fn needs(plans: &[&Plan], update: Option<&UpdatePlan>, upload_bytes: 
 
 impl Engine {
     /// Allocates `needs` and compiles `plans` and the update's kernels. The first plan is trained; the others read θ as
-    /// the user does.
+    /// the user does. `lent` are inputs that are in no needs, with their names.
     pub fn new(
         gpu: &Gpu,
         plans: Vec<Plan>,
@@ -131,9 +131,11 @@ impl Engine {
         needs: &Needs,
         update: Option<UpdatePlan>,
         upload_bytes: u64,
+        lent: Vec<(String, Buffer)>,
     ) -> Result<Self> {
         gpu.prepare_transfers()?;
-        let memory = Memory::new(gpu, needs)?;
+        let mut memory = Memory::new(gpu, needs)?;
+        memory.inputs.extend(lent);
         let kernels = Kernels::new(gpu);
         let update = update.map(|update| Updater::new(gpu, &kernels, update, &memory)).transpose()?;
         let readout = update.as_ref().and_then(Updater::readout);

@@ -54,6 +54,23 @@ fn in_frames(gpu: &Gpu, options: &TrainOptions, granted: Duration) -> Outcome {
     outcome(&mut trainer, &events)
 }
 
+/// By an executor, which has the trainer made on another thread.
+fn as_futures(gpu: &Gpu, options: &TrainOptions) -> Outcome {
+    let (gpu, options) = (gpu.clone(), options.clone());
+    pollster::block_on(async {
+        let opening = crate::in_background(move || Trainer::new(&gpu, split(333), options)).unwrap();
+        let (mut trainer, mut events) = (opening.await.unwrap(), Vec::new());
+        loop {
+            match trainer.next_event_async().await.unwrap() {
+                Event::Finished => break,
+                event => events.push(event),
+            }
+        }
+        assert_eq!(trainer.next_event_async().await.unwrap(), Event::Finished);
+        outcome(&mut trainer, &events)
+    })
+}
+
 fn in_a_loop(gpu: &Gpu, options: &TrainOptions) -> Outcome {
     let mut trainer = Trainer::new(gpu, split(333), options.clone()).unwrap();
     let events = finish(&mut trainer).unwrap();
@@ -114,6 +131,7 @@ fn frames_and_a_loop_leave_the_same_bits_and_tell_the_same() {
         for (gpu, granted) in [(&gpus[0], SHORT), (&gpus[0], LONG), (&gpus[1], LONG)] {
             assert!(in_frames(gpu, &options, granted) == expected, "{label}, {granted:?}");
         }
+        assert!(as_futures(&gpus[0], &options) == expected, "{label}, as futures");
     }
 }
 
