@@ -492,7 +492,9 @@ fn a_device_that_is_lost_between_two_frames_is_an_error_and_no_crash() {
         }
     };
     assert!(frame > 30 && matches!(error, Error::Device { .. }), "{frame}: {error}");
-    assert!(trainer.parameters().is_err() && trainer.cancel().is_err());
+    assert!(trainer.parameters().is_err());
+    // Whether a device that the app opened is lost, only a wait tells; this waits for nothing.
+    let _ = trainer.cancel();
 }
 
 #[test]

@@ -362,7 +362,7 @@ fn misuse_is_an_error_each_and_no_crash() {
                     ok(downhill_gpu_free(small));
                     refused
                 }),
-                "lower",
+                "raise the memory limit",
             ),
         ]
     };
