@@ -1,13 +1,13 @@
 # `make demo` trains on handwritten digits; `make test` runs every test. Both install a software Vulkan first where
 # there is no GPU driver and this is a Debian or Ubuntu with the rights to do so; `make test` also ONNX Runtime for Python,
-# below `target`. `make install` puts the C libraries below PREFIX, `make check-c` builds and runs the C example with them, and
-# `make header` writes the C header anew.
+# below `target`. `make install` puts the C libraries below PREFIX, `make check-c` builds and runs the C example with them.
+# `make header` and `make api` write anew what tests hold the sources against.
 
 CARGO ?= cargo
 OUT ?= runs/demo
 PREFIX ?= /usr/local
 
-.PHONY: demo test vulkan lint doc install header check-c
+.PHONY: demo test vulkan lint doc install header check-c api check-api weight
 
 demo: vulkan
 	$(CARGO) run --release --quiet -- train --data digits --model mlp:64 --optimizer adam --epochs 100 --seed 1 --out $(OUT) --overwrite
@@ -29,6 +29,16 @@ install:
 
 header:
 	DOWNHILL_WRITE_HEADER=1 $(CARGO) test --features capi --test c_header
+
+# The public items: written, and held against what is written.
+api:
+	@sh scripts/check-api --write
+
+check-api:
+	@sh scripts/check-api
+
+weight:
+	@sh scripts/weight
 
 check-c: vulkan
 	@sh scripts/check-c
