@@ -1,13 +1,14 @@
 # `make demo` trains on handwritten digits; `make test` runs every test. Both install a software Vulkan first where
 # there is no GPU driver and this is a Debian or Ubuntu with the rights to do so; `make test` also ONNX Runtime for Python,
-# below `target`. `make install` puts the C libraries below PREFIX, `make check-c` builds and runs the C example with them.
+# below `target`. `make install` puts the C libraries below PREFIX, `make check-c` builds and runs the C example with them,
+# and `make check-paint` the window example on a virtual display.
 # `make header` and `make api` write anew what tests hold the sources against.
 
 CARGO ?= cargo
 OUT ?= runs/demo
 PREFIX ?= /usr/local
 
-.PHONY: demo test vulkan lint doc install header check-c api check-api weight
+.PHONY: demo test vulkan lint doc install header check-c check-paint api check-api weight
 
 demo: vulkan
 	$(CARGO) run --release --quiet -- train --data digits --model mlp:64 --optimizer adam --epochs 100 --seed 1 --out $(OUT) --overwrite
@@ -42,6 +43,9 @@ weight:
 
 check-c: vulkan
 	@sh scripts/check-c
+
+check-paint: vulkan
+	@sh scripts/check-paint
 
 vulkan:
 	@sh scripts/provide-vulkan

@@ -2,28 +2,33 @@
 //!
 //! A model and its loss are a [`Graph`] of operations on shapes with a symbolic batch; it is differentiated as a
 //! graph, planned for one adapter and one micro-batch size without allocating anything, and then replayed every
-//! step. A [`Trainer`] takes a data set, a model and an [`Optimizer`] and hands out what happens as [`Event`]s:
+//! step. The whole use, from rows in memory to an answer:
 //!
-//! ```no_run
-//! use std::sync::atomic::AtomicBool;
-//! use downhill::{Event, Gpu, GpuOptions, Length, Optimizer, TrainOptions, Trainer, data};
+//! ```
+//! use downhill::data::{Dataset, Split, Targets, Task};
+//! use downhill::{Event, Gpu, GpuOptions, Inference, Length, Optimizer, TrainOptions, Trainer};
+//!
+//! let features: Vec<f32> = (0..2000).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+//! let labels = features.chunks(2).map(|row| u32::from(row[0] > row[1])).collect();
+//! let rows = Dataset::from_f32(features, &[2], Task::classes(2), Targets::Labels(labels))?;
+//! let (train, test) = rows.split(0.2, 1)?;
+//! let data = Split { train, test: Some(test) };
 //!
 //! let gpu = Gpu::new(&GpuOptions::default())?;
-//! let digits = data::load(&"digits".parse()?, None, None, 0)?;
-//! let optimizer = Optimizer::new("adam")?.with("lr", 1e-3)?;
-//! let options = TrainOptions { length: Length::Epochs(20), ..TrainOptions::new("mlp:64".parse()?, optimizer) };
-//! let mut trainer = Trainer::new(&gpu, digits, options)?;
-//! println!("{} bytes of GPU memory", trainer.report().bytes.total);
-//! let never = AtomicBool::new(false);
-//! loop {
-//!     match trainer.next_event(&never)? {
-//!         Event::Epoch(epoch) => println!("epoch {}: loss {:.3}", epoch.epoch, epoch.train_loss),
-//!         Event::Finished => break,
-//!         _ => {}
-//!     }
-//! }
+//! let options = TrainOptions {
+//!     length: Length::Epochs(20),
+//!     ..TrainOptions::new("mlp:16:tanh".parse()?, Optimizer::new("adam")?.with("lr", 0.01)?)
+//! };
+//! println!("{} bytes of GPU memory", Trainer::plan(&gpu, &data, &options)?.bytes.total);
+//! let mut trainer = Trainer::new(&gpu, data, options)?;
+//! while trainer.next_event(&false.into())? != Event::Finished {}
+//! let answer = Inference::of(&mut trainer, 1)?.predict(&[0.9, -0.9])?;
+//! assert!(answer[1] > 0.9, "{answer:?}");
 //! # Ok::<(), downhill::Error>(())
 //! ```
+//!
+//! An app trains on the device that it draws with ([`Gpu::from_wgpu`]) in a share of each frame ([`Trainer::advance`]), on rows that
+//! its own passes made ([`Dataset::from_buffers`](data::Dataset::from_buffers)), and asks the network between them ([`Inference`]).
 //!
 //! Errors are values ([`Error`]); the library never prints, and it does not panic on bad input.
 

@@ -12,8 +12,8 @@ use super::options::downhill_options;
 use super::status::{Failure, Outcome, array, array_mut, downhill_status, give, guard, text, wanted};
 use super::{data, gpu, options};
 use crate::{
-    Error, Event, MemoryModel, PlanReport, Stopped, Trainer, checkpoint_from_bytes, checkpoint_to_bytes,
-    read_model, write_model,
+    Error, Event, PlanReport, Stopped, Trainer, checkpoint_from_bytes, checkpoint_to_bytes, read_model,
+    write_model,
 };
 
 /// A model in training.
@@ -139,8 +139,7 @@ pub unsafe extern "C" fn downhill_plan_run(
 ) -> downhill_status {
     guard(|| {
         let (gpu, data, options) = (gpu::find(gpu)?, data::find(data)?, options::find(options)?);
-        let model = MemoryModel::new(&data, &options, gpu.profile())?;
-        let (report, _) = model.report(gpu.budget().bytes, &gpu.adapter_info().name)?;
+        let report = Trainer::plan(&gpu, &data, &options)?;
         // SAFETY: as the caller says.
         unsafe { give(plan, told(&report, data.train.rows())) }
     })

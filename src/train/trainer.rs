@@ -116,6 +116,15 @@ impl Session {
 }
 
 impl Trainer {
+    /// What the run would take on a device, before anything is allocated. Waits for nothing.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`], for what is wrong with the request.
+    pub fn plan(gpu: &Gpu, data: &Split, options: &TrainOptions) -> Result<PlanReport> {
+        let model = MemoryModel::new(data, options, gpu.profile())?;
+        Ok(model.report(gpu.budget().bytes, &gpu.adapter_info().name)?.0)
+    }
+
     /// Plans the run, checks it against the budget, allocates, and sets θ to its initial values.
     ///
     /// # Errors
