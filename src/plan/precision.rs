@@ -9,6 +9,18 @@ use crate::gpu::{Profile, in_double};
 use crate::graph::Element;
 
 /// How numbers lie in memory where kernels read them, and what they are computed in.
+///
+/// ```
+/// use downhill::{Optimizer, Precision, TrainOptions};
+///
+/// assert_eq!("f16".parse::<Precision>(), Ok(Precision::F16));
+/// let options = TrainOptions {
+///     precision: Precision::F16,
+///     ..TrainOptions::new("mlp:256".parse()?, Optimizer::new("adam")?)
+/// };
+/// assert_eq!(options.precision.to_string(), "f16");
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Precision {
     /// 32 bits.

@@ -37,6 +37,16 @@ const PENALTIES: &str = "sgd";
 const DECAY: &str = "weight_decay";
 
 /// All that a run is asked to do.
+///
+/// ```
+/// use downhill::{Length, RunConfig};
+///
+/// let text = "data = 'digits'\nmodel = 'mlp:64'\nepochs = 3\n[optimizer]\nname = 'adam'\nlr = 0.002\n";
+/// let config = RunConfig::from_toml(text, "config.toml")?;
+/// assert_eq!((config.options.length, config.options.optimizer.learning_rate()), (Length::Epochs(3), 0.002));
+/// println!("{}", config.to_toml()?);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RunConfig {
     /// Rows to learn from; a path is absolute, so that a run can be resumed from anywhere.

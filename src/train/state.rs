@@ -119,7 +119,8 @@ impl Trainer {
         })
     }
 
-    /// Goes on from a snapshot of a run with the same options.
+    /// Goes on from a snapshot of a run with the same options. Waits for the steps under way, and until it is on
+    /// the device.
     ///
     /// # Errors
     /// [`Error::Shape`] where it is of another model, optimizer, batch or number of rows; the trainer is then as it
@@ -221,7 +222,7 @@ impl Trainer {
 
     /// Puts tensors in the place of the parameters of their names, before the first step: a model that was trained before, to be
     /// trained on; read by [`read_model`](crate::read_model), and under whatever names the caller gives them. All others
-    /// begin as they would.
+    /// begin as they would. Waits until they are on the device.
     ///
     /// # Errors
     /// [`Error::Shape`] for a name that the model does not have, another shape, or after a step; all is then as it was.

@@ -30,6 +30,20 @@ pub(super) const TRAIN: usize = 0;
 pub(super) const EVALUATE: usize = 1;
 
 /// A model in training. The crate's page shows one at work.
+///
+/// What waits for the device says so; nothing else does.
+///
+/// ```
+/// use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+///
+/// let gpu = Gpu::new(&GpuOptions::default())?;
+/// let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// let mut trainer = Trainer::new(&gpu, rows, TrainOptions::new("linear".parse()?, Optimizer::new("adam")?))?;
+/// trainer.run_steps(5)?;
+/// assert_eq!((trainer.steps(), trainer.total_steps()), (5, 10));
+/// println!("{:?}", trainer.parameters()?);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 pub struct Trainer {
     pub(super) gpu: Gpu,
     pub(super) model: MemoryModel,
@@ -116,7 +130,8 @@ impl Session {
 }
 
 impl Trainer {
-    /// Plans the run, checks it against the budget, allocates, and sets θ to its initial values.
+    /// Plans the run, checks it against the budget, allocates, and sets θ to its initial values. Waits until they and
+    /// the rows that are to lie there are on the device.
     ///
     /// # Errors
     /// [`Error::Setting`] for options that no run can have or that do not go with the data,
@@ -220,7 +235,8 @@ impl Trainer {
         &self.model.options
     }
 
-    /// Trains until there is something to say. `interrupted` is looked at before every step.
+    /// Trains until there is something to say. `interrupted` is looked at before every step. Waits for the device
+    /// wherever that is behind, and for all steps at the end of an epoch and where it is interrupted.
     ///
     /// # Errors
     /// [`Error::Diverged`] when the loss is not finite, [`Error::OutOfMemory`] when memory ran out and nothing fits what
@@ -281,6 +297,7 @@ impl Trainer {
     }
 
     /// One more step and the seconds that the kernels of its first micro-batch took on the GPU, where the device has timestamps.
+    /// Waits for the step.
     ///
     /// # Errors
     /// As [`Trainer::next_event`].
@@ -293,7 +310,7 @@ impl Trainer {
     }
 
     /// One more step, every launch of whose last micro-batch is timed on the GPU by itself; none where the device has no
-    /// timestamps. All launches together take longer so than in one pass.
+    /// timestamps. All launches together take longer so than in one pass. Waits for the step.
     ///
     /// # Errors
     /// As [`Trainer::next_event`].
