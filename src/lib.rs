@@ -4,7 +4,7 @@
 //! graph, planned for one adapter and one micro-batch size without allocating anything, and then replayed every
 //! step. A [`Trainer`] takes a data set, a model and an [`Optimizer`] and hands out what happens as [`Event`]s:
 //!
-//! ```no_run
+//! ```
 //! use std::sync::atomic::AtomicBool;
 //! use downhill::{Event, Gpu, GpuOptions, Length, Optimizer, TrainOptions, Trainer, data};
 //!

@@ -156,8 +156,7 @@ impl Schema {
 /// What the targets of a table are wanted as.
 ///
 /// ```
-/// use downhill::data::TargetKind;
-/// use downhill::Loss;
+/// use downhill::{Loss, data::TargetKind};
 ///
 /// assert_eq!(Loss::CrossEntropy.target_kind(), TargetKind::Classes);
 /// assert_eq!(Loss::MeanSquaredError.target_kind(), TargetKind::Numbers);

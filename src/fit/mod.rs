@@ -170,7 +170,7 @@ pub struct ManyFitted {
 
 /// Fits `model` to a table.
 ///
-/// ```no_run
+/// ```
 /// use downhill::{FitData, FitModel, FitOptions, Gpu, GpuOptions, fit};
 ///
 /// let gpu = Gpu::new(&GpuOptions::default())?;

@@ -12,7 +12,7 @@ use super::device::Gpu;
 ///
 /// # use downhill::{Gpu, GpuOptions};
 /// # let gpu = Gpu::new(&GpuOptions::default())?;
-/// /// A clock of processor time tells more; this one needs no other crate.
+/// // A clock of processor time tells more; this one needs no other crate.
 /// fn seconds() -> f64 {
 ///     SystemTime::UNIX_EPOCH.elapsed().map_or(0.0, |since| since.as_secs_f64())
 /// }

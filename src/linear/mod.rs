@@ -1,7 +1,7 @@
 //! Systems of linear equations: dense factorisations and sparse iterations on the device, from a file or an app's own
 //! numbers to a solution with a report.
 //!
-//! ```no_run
+//! ```
 //! use downhill::linear::{SolveOptions, SparseMatrix, System, solve};
 //! use downhill::{Gpu, GpuOptions};
 //!

@@ -73,7 +73,7 @@ pub struct Solved {
 
 /// Minimises `objective` from its start by a method that chooses its own steps.
 ///
-/// ```no_run
+/// ```
 /// use downhill::{Gpu, GpuOptions, Method, MethodOptions, Objective, minimize_by};
 ///
 /// let gpu = Gpu::new(&GpuOptions::default())?;

@@ -273,7 +273,7 @@ impl<'a> Descent<'a> {
 
 /// Minimises `objective` from its start.
 ///
-/// ```no_run
+/// ```
 /// use downhill::{Gpu, GpuOptions, MinimizeOptions, Objective, Optimizer, Status, minimize};
 ///
 /// let gpu = Gpu::new(&GpuOptions::default())?;

@@ -47,7 +47,7 @@ pub enum Test {
 /// When a method has done enough; without any, it goes on as long as it gets anywhere.
 ///
 /// ```
-/// use downhill::{Method, TrainOptions, Tolerances};
+/// use downhill::{Method, Tolerances, TrainOptions};
 ///
 /// let tolerances = Tolerances { gradient: Some(1e-4), value: Some(1e-6), ..Tolerances::default() };
 /// let lbfgs = TrainOptions::by_method("mlp:16".parse()?, Method::new("lbfgs")?)?;

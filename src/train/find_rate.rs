@@ -105,7 +105,7 @@ pub struct RateCurve {
 
 /// A range test under way.
 ///
-/// ```no_run
+/// ```
 /// use std::sync::atomic::AtomicBool;
 /// use downhill::{Gpu, GpuOptions, Optimizer, RangeTest, RateRange, TrainOptions, data};
 ///
