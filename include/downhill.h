@@ -194,8 +194,7 @@ const char *downhill_version(void);
 //
 // May be called from any thread.
 //
-// # Safety
-// Texts end with a zero byte; gpu points to a place for a handle.
+// Requires: Texts end with a zero byte; gpu points to a place for a handle.
 downhill_status downhill_gpu_open(const char *adapter,
                                   const char *memory_limit,
                                   const char *cache_folder,
@@ -211,8 +210,7 @@ downhill_status downhill_gpu_set_memory_limit(downhill_gpu gpu, uint64_t bytes);
 // Writes the adapter's name into name, at most capacity bytes with the zero byte that ends it. Waits for nothing. May be
 // called from any thread.
 //
-// # Safety
-// name points to capacity bytes.
+// Requires: name points to capacity bytes.
 downhill_status downhill_gpu_name(downhill_gpu gpu,
                                   char *name,
                                   size_t capacity);
@@ -222,8 +220,7 @@ downhill_status downhill_gpu_name(downhill_gpu gpu,
 //
 // data: receives the handle, which downhill_data_free() frees. May be called from any thread.
 //
-// # Safety
-// Texts end with a zero byte; data points to a place for a handle.
+// Requires: Texts end with a zero byte; data points to a place for a handle.
 downhill_status downhill_data_load(const char *spec,
                                    const char *target,
                                    downhill_data *data);
@@ -231,8 +228,7 @@ downhill_status downhill_data_load(const char *spec,
 // Takes rows × width floats, row after row, with a class below classes for each row. They are copied: the arrays stay the
 // caller's. May be called from any thread.
 //
-// # Safety
-// features points to rows × width floats, labels to rows numbers, data to a place for a handle.
+// Requires: features points to rows × width floats, labels to rows numbers, data to a place for a handle.
 downhill_status downhill_data_from_floats(const float *features,
                                           size_t rows,
                                           size_t width,
@@ -243,8 +239,7 @@ downhill_status downhill_data_from_floats(const float *features,
 // As downhill_data_from_floats(), with rows × width bytes, whose values are the bytes times scale, such as 1/255 for pixels: they
 // stay bytes on the GPU.
 //
-// # Safety
-// features points to rows × width bytes, labels to rows numbers, data to a place for a handle.
+// Requires: features points to rows × width bytes, labels to rows numbers, data to a place for a handle.
 downhill_status downhill_data_from_bytes(const uint8_t *features,
                                          size_t rows,
                                          size_t width,
@@ -255,8 +250,7 @@ downhill_status downhill_data_from_bytes(const uint8_t *features,
 
 // As downhill_data_from_floats(), with outputs values to predict for each row in the place of a class.
 //
-// # Safety
-// features points to rows × width floats, values to rows × outputs floats, data to a place for a handle.
+// Requires: features points to rows × width floats, values to rows × outputs floats, data to a place for a handle.
 downhill_status downhill_data_with_values(const float *features,
                                           size_t rows,
                                           size_t width,
@@ -271,8 +265,7 @@ downhill_status downhill_data_set_test(downhill_data data,
 
 // Tells what data hold. Waits for nothing. May be called from any thread.
 //
-// # Safety
-// info points to a place for it.
+// Requires: info points to a place for it.
 downhill_status downhill_data_describe(downhill_data data, downhill_data_info *info);
 
 // Frees data; trainers keep the rows that they need. May be called from any thread.
@@ -284,8 +277,7 @@ downhill_status downhill_data_free(downhill_data data);
 // optimizer: the name of an update rule, such as "adam", with its usual hyper-parameters.
 // options: receives the handle, which downhill_options_free() frees. May be called from any thread.
 //
-// # Safety
-// Texts end with a zero byte; options points to a place for a handle.
+// Requires: Texts end with a zero byte; options points to a place for a handle.
 downhill_status downhill_options_new(const char *model, const char *optimizer, downhill_options *options);
 
 // Sets an option to a value, both as texts: "loss", "batch", "micro-batch", "epochs", "steps", "seed", "eval-every", "log-every",
@@ -293,8 +285,7 @@ downhill_status downhill_options_new(const char *model, const char *optimizer, d
 // as on the command line (`downhill train --help`); any other name is a hyper-parameter of the optimizer, such as "lr". Runs
 // made before stay as they are. May be called from any thread.
 //
-// # Safety
-// Texts end with a zero byte.
+// Requires: Texts end with a zero byte.
 downhill_status downhill_options_set(downhill_options options,
                                      const char *name,
                                      const char *value);
@@ -304,8 +295,7 @@ downhill_status downhill_options_free(downhill_options options);
 
 // Tells what a run would take, before anything is allocated. Waits for nothing. May be called from any thread.
 //
-// # Safety
-// plan points to a place for it.
+// Requires: plan points to a place for it.
 downhill_status downhill_plan_run(downhill_gpu gpu, downhill_data data, downhill_options options, downhill_plan *plan);
 
 // Makes a trainer: plans the run, allocates its memory and compiles its kernels, and waits for that; on a thread of its own where
@@ -313,8 +303,7 @@ downhill_status downhill_plan_run(downhill_gpu gpu, downhill_data data, downhill
 //
 // trainer: receives the handle, which downhill_trainer_free() frees. The other handles may be freed before.
 //
-// # Safety
-// trainer points to a place for a handle.
+// Requires: trainer points to a place for a handle.
 downhill_status downhill_trainer_new(downhill_gpu gpu,
                                      downhill_data data,
                                      downhill_options options,
@@ -328,8 +317,7 @@ downhill_status downhill_trainer_free(downhill_trainer trainer);
 //
 // advance: receives what was done; NULL where nobody wants to know.
 //
-// # Safety
-// advance is NULL or points to a place for it.
+// Requires: advance is NULL or points to a place for it.
 downhill_status downhill_trainer_advance(downhill_trainer trainer,
                                          uint64_t nanoseconds,
                                          downhill_advance *advance);
@@ -337,14 +325,12 @@ downhill_status downhill_trainer_advance(downhill_trainer trainer,
 // Tells what happened since the last call, oldest first, without a wait; DOWNHILL_EVENT_NONE where nothing did, and
 // DOWNHILL_EVENT_FINISHED once.
 //
-// # Safety
-// event points to a place for it.
+// Requires: event points to a place for it.
 downhill_status downhill_trainer_poll(downhill_trainer trainer, downhill_event *event);
 
 // Trains until something happened, and waits for it; DOWNHILL_EVENT_FINISHED at the end, and again. For a thread of its own.
 //
-// # Safety
-// event points to a place for it.
+// Requires: event points to a place for it.
 downhill_status downhill_trainer_next_event(downhill_trainer trainer,
                                             downhill_event *event);
 
@@ -359,21 +345,18 @@ downhill_status downhill_trainer_cancel(downhill_trainer trainer);
 
 // Tells how many steps are submitted. Waits for nothing.
 //
-// # Safety
-// steps points to a place for it.
+// Requires: steps points to a place for it.
 downhill_status downhill_trainer_steps(downhill_trainer trainer, uint64_t *steps);
 
 // Tells what the run takes as it is laid out now. Waits for nothing.
 //
-// # Safety
-// plan points to a place for it.
+// Requires: plan points to a place for it.
 downhill_status downhill_trainer_plan(downhill_trainer trainer, downhill_plan *plan);
 
 // Copies all parameters, one tensor after the other in the model's order, into count floats: as many as downhill_plan says.
 // Waits for the steps under way.
 //
-// # Safety
-// parameters points to count floats.
+// Requires: parameters points to count floats.
 downhill_status downhill_trainer_parameters(downhill_trainer trainer,
                                             float *parameters,
                                             size_t count);
@@ -381,16 +364,14 @@ downhill_status downhill_trainer_parameters(downhill_trainer trainer,
 // Writes the parameters as a safetensors file. Waits for the steps under way. A file that was there is replaced whole or not
 // at all.
 //
-// # Safety
-// path ends with a zero byte.
+// Requires: path ends with a zero byte.
 downhill_status downhill_trainer_save_model(downhill_trainer trainer,
                                             const char *path);
 
 // Puts the tensors of a safetensors file in the place of the parameters of the same names, before the first step; the others
 // begin as they would.
 //
-// # Safety
-// path ends with a zero byte.
+// Requires: path ends with a zero byte.
 downhill_status downhill_trainer_load_model(downhill_trainer trainer,
                                             const char *path);
 
@@ -399,15 +380,13 @@ downhill_status downhill_trainer_load_model(downhill_trainer trainer,
 // length: receives how many bytes it takes. Where capacity is less, nothing is copied and the call fails with
 // DOWNHILL_STATUS_SHAPE: ask with capacity 0, then with as many.
 //
-// # Safety
-// buffer points to capacity bytes, or capacity is 0; length points to a place for it.
+// Requires: buffer points to capacity bytes, or capacity is 0; length points to a place for it.
 downhill_status downhill_trainer_snapshot(downhill_trainer trainer, uint8_t *buffer, size_t capacity, size_t *length);
 
 // Goes on from a snapshot of a run with the same data and options. Waits for the steps under way; where the snapshot is refused,
 // the trainer is as it was.
 //
-// # Safety
-// buffer points to length bytes.
+// Requires: buffer points to length bytes.
 downhill_status downhill_trainer_restore(downhill_trainer trainer,
                                          const uint8_t *buffer,
                                          size_t length);
@@ -417,8 +396,7 @@ downhill_status downhill_trainer_restore(downhill_trainer trainer,
 //
 // model: receives the handle, which downhill_model_free() frees. The trainer may be freed before.
 //
-// # Safety
-// model points to a place for a handle.
+// Requires: model points to a place for a handle.
 downhill_status downhill_model_of(downhill_trainer trainer,
                                   size_t rows,
                                   downhill_model *model);
@@ -430,8 +408,7 @@ downhill_status downhill_model_of(downhill_trainer trainer,
 // has_classes: 1 where they are to be probabilities of classes, 0 where they are values.
 // model: receives the handle, which downhill_model_free() frees.
 //
-// # Safety
-// Texts end with a zero byte; model points to a place for a handle.
+// Requires: Texts end with a zero byte; model points to a place for a handle.
 downhill_status downhill_model_load(downhill_gpu gpu,
                                     const char *spec,
                                     const char *path,
@@ -449,8 +426,7 @@ downhill_status downhill_model_follow(downhill_model model,
 // What a model says of rows of floats, one after another: its outputs for each row, into count floats, rows × outputs of them.
 // Takes any number of rows. Waits for the device.
 //
-// # Safety
-// features points to rows × width floats, where width is that of the model; outputs points to count floats.
+// Requires: features points to rows × width floats, where width is that of the model; outputs points to count floats.
 downhill_status downhill_model_predict(downhill_model model,
                                        const float *features,
                                        size_t rows,
@@ -459,8 +435,7 @@ downhill_status downhill_model_predict(downhill_model model,
 
 // As downhill_model_predict(), for a model that was trained on bytes.
 //
-// # Safety
-// features points to rows × width bytes, where width is that of the model; outputs points to count floats.
+// Requires: features points to rows × width bytes, where width is that of the model; outputs points to count floats.
 downhill_status downhill_model_predict_bytes(downhill_model model,
                                              const uint8_t *features,
                                              size_t rows,

@@ -12,6 +12,21 @@ use crate::{Error, Result};
 ///
 /// As a future it is ready when the work is done, under any executor. Dropped, the work goes on to its end and what it made is
 /// dropped there.
+///
+/// ```
+/// use downhill::{Background, data, in_background};
+///
+/// let mut loading: Background<data::Split> = in_background(|| data::load(&"digits".parse()?, None, None, 0))?;
+/// // An app asks once a frame; this one has nothing else to do.
+/// let digits = loop {
+///     match loading.take() {
+///         Some(made) => break made?,
+///         None => std::thread::yield_now(),
+///     }
+/// };
+/// assert_eq!(digits.train.rows(), 1347);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 pub struct Background<T>(Arc<Mutex<State<T>>>);
 
 enum State<T> {

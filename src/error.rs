@@ -6,9 +6,26 @@
 use std::path::{Path, PathBuf};
 
 /// The result of every fallible call of this crate.
+///
+/// ```
+/// use downhill::{Optimizer, Result};
+///
+/// fn adam(rate: f64) -> Result<Optimizer> {
+///     Optimizer::new("adam")?.with("lr", rate)
+/// }
+/// assert!(adam(1e-3).is_ok() && adam(-1.0).is_err());
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong, each with what names the culprit.
+///
+/// ```
+/// use downhill::{Error, Optimizer};
+///
+/// let error = Optimizer::new("adm").unwrap_err();
+/// assert_eq!(error.to_string(), "optimizer: unknown name `adm`; did you mean `adam`?");
+/// assert!(matches!(error, Error::Setting { .. }) && error.exit_code() == 2);
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -133,6 +150,14 @@ impl Error {
 
     pub(crate) fn setting(name: &str, message: impl Into<String>) -> Self {
         Error::Setting { name: name.to_owned(), message: message.into() }
+    }
+
+    /// The same of a setting that its user knows by another name.
+    pub(crate) fn of_setting(self, name: &str) -> Self {
+        match self {
+            Error::Setting { message, .. } => Error::setting(name, message),
+            other => other,
+        }
     }
 
     pub(crate) fn data(path: &Path, place: impl Into<String>, message: impl Into<String>) -> Self {

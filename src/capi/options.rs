@@ -51,8 +51,8 @@ const SETTINGS: [(&str, Set); 16] = [
     }),
 ];
 
-fn read<T: std::str::FromStr<Err = String>>(name: &str, text: &str) -> Result<T> {
-    text.parse().map_err(|message: String| Error::setting(name, message))
+fn read<T: std::str::FromStr<Err = Error>>(name: &str, text: &str) -> Result<T> {
+    text.parse().map_err(|error: Error| error.of_setting(name))
 }
 
 fn number<T: std::str::FromStr>(name: &str, text: &str) -> Result<T> {

@@ -36,6 +36,14 @@ use arguments::{Arguments, Bench, Command};
 use output::{Output, Stop};
 
 /// Runs the program with the arguments of this process.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     downhill::cli::main()
+/// }
+/// ```
 pub fn main() -> ExitCode {
     let began = Instant::now();
     silence_display_search();

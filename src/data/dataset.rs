@@ -12,7 +12,18 @@ use crate::{Error, Result};
 
 /// Rows of features with a target each.
 ///
-/// Cloning and [`subset`](Dataset::subset) share the rows; nothing is copied.
+/// Cloning and [`subset`](Dataset::subset) share the rows; nothing is copied. Nothing here waits for a device.
+///
+/// ```
+/// use downhill::data::{Dataset, Targets, Task};
+///
+/// // Three rows of two features, each of one of two classes.
+/// let features = vec![0.0, 1.0, 1.0, 0.0, 1.0, 1.0];
+/// let rows = Dataset::from_f32(features, &[2], Task::classes(2), Targets::Labels(vec![0, 1, 1]))?;
+/// assert_eq!((rows.rows(), rows.label(2)), (3, Some(1)));
+/// assert_eq!(rows.subset(1..3)?.features(0), Some(vec![1.0, 0.0]));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Dataset {
     name: String,
@@ -78,6 +89,15 @@ impl Features {
 }
 
 /// What each row is to be answered with.
+///
+/// ```
+/// use downhill::data::{Dataset, Targets, Task};
+///
+/// let lengths = Targets::Values(vec![0.5, 2.5]);
+/// let rows = Dataset::from_f32(vec![1.0, 3.0], &[1], Task::Values { width: 1 }, lengths)?;
+/// assert_eq!(rows.values(1), Some(&[2.5][..]));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
     /// A class for each row.

@@ -69,6 +69,18 @@ pub(super) fn load(
 
 /// The shape and the elements of an array, in C's order.
 ///
+/// ```
+/// use downhill::data::read_array;
+/// use downhill::linear::write_vector;
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// let path = folder.join("x.npy");
+/// write_vector(&path, &[1.0, 2.5])?;
+/// assert_eq!(read_array(&path)?, (vec![2], vec![1.0, 2.5]));
+/// # Ok::<(), downhill::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Read`], and [`Error::Data`] for what is no array of numbers.
 pub fn read_array(path: &Path) -> Result<(Vec<usize>, Vec<f64>)> {
@@ -84,6 +96,14 @@ pub fn read_array(path: &Path) -> Result<(Vec<usize>, Vec<f64>)> {
 }
 
 /// The bytes of a file with an array of these sizes, in f64 and C's order.
+///
+/// ```
+/// use downhill::data::array_bytes;
+///
+/// let bytes = array_bytes(&[2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+/// assert!(bytes.starts_with(b"\x93NUMPY"));
+/// assert!(bytes.ends_with(&5.0_f64.to_le_bytes()));
+/// ```
 pub fn array_bytes(shape: &[usize], values: &[f64]) -> Vec<u8> {
     let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
     let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({sizes}), }}");

@@ -3,6 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 /// What a data set's rows hold: kept with a trained run, so that other data can be checked against it.
+///
+/// ```
+/// use downhill::data;
+///
+/// let digits = data::load(&"digits".parse()?, None, None, 0)?;
+/// let schema = digits.train.schema();
+/// assert_eq!((schema.feature_shape.as_slice(), schema.features()), (&[8, 8][..], 64));
+/// assert_eq!(schema.task.outputs(), 10);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schema {
     /// Shape of one row's features, `[64]` or `[28, 28]`; rows are stored flat, last dimension fastest.
@@ -20,6 +30,13 @@ pub struct Schema {
 }
 
 /// How features are stored, on the host and on the GPU.
+///
+/// ```
+/// use downhill::data::Encoding;
+///
+/// let pixels = Encoding::U8 { scale: 1.0 / 255.0 };
+/// assert_eq!((pixels.bytes(), Encoding::F32.bytes()), (1, 4));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Encoding {
@@ -50,6 +67,14 @@ impl Encoding {
 }
 
 /// What the targets are.
+///
+/// ```
+/// use downhill::data::Task;
+///
+/// let animals = Task::Classes { count: 2, names: vec!["cat".to_owned(), "dog".to_owned()] };
+/// assert_eq!((animals.outputs(), animals.width()), (2, 1));
+/// assert_eq!(Task::Values { width: 3 }.outputs(), 3);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
@@ -129,6 +154,13 @@ impl Schema {
 }
 
 /// What the targets of a table are wanted as.
+///
+/// ```
+/// use downhill::{Loss, data::TargetKind};
+///
+/// assert_eq!(Loss::CrossEntropy.target_kind(), TargetKind::Classes);
+/// assert_eq!(Loss::MeanSquaredError.target_kind(), TargetKind::Numbers);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TargetKind {
     /// What they look like; [`DataSpec::Csv`](super::DataSpec::Csv) tells the rule.

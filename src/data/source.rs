@@ -28,7 +28,17 @@ use crate::{Error, Result};
 /// | `features.npy+targets.npy` | features and targets in an array each |
 /// | `*.npz` | arrays of features and targets by their names (Cargo feature `npz`) |
 /// | `random:ROWSxCOLS:CLASSES` | standard normal features, labels by a random linear rule |
+///
+/// ```
+/// use downhill::data::DataSpec;
+///
+/// let made = DataSpec::Random { rows: 1000, columns: 20, classes: 3 };
+/// assert_eq!("random:1000x20:3".parse::<DataSpec>()?, made);
+/// assert_eq!("wine.csv".parse::<DataSpec>()?, DataSpec::Csv("wine.csv".into()));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DataSpec {
     /// The data set that is built in.
     Digits,
@@ -138,6 +148,14 @@ impl fmt::Display for DataSpec {
 }
 
 /// Where the rows for testing come from, as `--test` says it.
+///
+/// ```
+/// use downhill::data::{DataSpec, TestSpec};
+///
+/// assert_eq!("20%".parse::<TestSpec>()?, TestSpec::Percent(20.0));
+/// assert_eq!("digits".parse::<TestSpec>()?, TestSpec::Source(DataSpec::Digits));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum TestSpec {
     /// Another source, written as for `--data`; of one with two parts, its test part.
@@ -173,6 +191,16 @@ impl fmt::Display for TestSpec {
 }
 
 /// Rows for training and rows for testing; both have the same schema.
+///
+/// ```
+/// use downhill::data::{self, Split};
+///
+/// let Split { train, test } = data::load(&"digits".parse()?, None, None, 0)?;
+/// assert_eq!((train.rows(), test.map(|test| test.rows())), (1347, Some(450)));
+/// // Rows of an application's own, without a test set.
+/// let split = Split { train: train.subset(0..100)?, test: None };
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Split {
     /// What is learned from.
@@ -186,6 +214,14 @@ pub struct Split {
 /// `target` names the column to be learned of a source that has named columns (default: the last). `seed`
 /// decides which rows a percentage takes, and what made rows are.
 ///
+/// ```
+/// use downhill::data;
+///
+/// let split = data::load(&"random:100x4:2".parse()?, None, Some(&"20%".parse()?), 0)?;
+/// assert_eq!((split.train.rows(), split.test.map(|test| test.rows())), (80, Some(20)));
+/// # Ok::<(), downhill::Error>(())
+/// ```
+///
 /// # Errors
 /// What cannot be read or is wrong in a file, naming the file, row and column.
 pub fn load(spec: &DataSpec, target: Option<&str>, test: Option<&TestSpec>, seed: u64) -> Result<Split> {
@@ -194,6 +230,19 @@ pub fn load(spec: &DataSpec, target: Option<&str>, test: Option<&TestSpec>, seed
 
 /// Loads as [`load`] does, but the targets of a table are taken for what `kind` says; other sources know what
 /// theirs are.
+///
+/// ```
+/// use downhill::data::{DataSpec, TargetKind, Task, load_as};
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// let path = folder.join("grades.csv");
+/// # std::fs::write(&path, "hours,grade\n9,0\n2,1\n8,0\n3,1\n").unwrap();
+/// // Grades of 0 and 1 look like classes and are to be numbers.
+/// let grades = load_as(&DataSpec::Csv(path), Some("grade"), TargetKind::Numbers, None, 0)?;
+/// assert_eq!(grades.train.schema().task, Task::Values { width: 1 });
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`load`], and targets that cannot be of that kind.
@@ -226,6 +275,17 @@ pub fn load_as(
 /// Loads rows with targets for a model that was trained on rows of `schema`: the test part of a source that has
 /// one, else all rows. A table must have the same columns, in any order.
 ///
+/// ```
+/// use downhill::data::{load, load_for_evaluation};
+///
+/// let digits = load(&"digits".parse()?, None, None, 0)?;
+/// let schema = digits.train.schema();
+/// assert_eq!(load_for_evaluation(&"digits".parse()?, schema, 0)?.rows(), 450);
+/// // Rows of another kind are refused.
+/// assert!(load_for_evaluation(&"random:10x3:2".parse()?, schema, 0).is_err());
+/// # Ok::<(), downhill::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`load`], and rows or targets that the model does not fit.
 pub fn load_for_evaluation(spec: &DataSpec, schema: &Schema, seed: u64) -> Result<Dataset> {
@@ -233,6 +293,15 @@ pub fn load_for_evaluation(spec: &DataSpec, schema: &Schema, seed: u64) -> Resul
 }
 
 /// Loads rows as [`load_for_evaluation`] does, but without their targets, which need not be there.
+///
+/// ```
+/// use downhill::data::{load, load_for_prediction};
+///
+/// let digits = load(&"digits".parse()?, None, None, 0)?;
+/// let questions = load_for_prediction(&"digits".parse()?, digits.train.schema(), 0)?;
+/// assert!(questions.rows() == 450 && !questions.has_targets());
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`load`], and rows that the model does not fit.

@@ -9,6 +9,19 @@ use super::files::{self, quoted};
 use crate::{Error, Result};
 
 /// A table with a header, as comma-separated text, gzipped or not.
+///
+/// ```
+/// use downhill::data::Table;
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// let path = folder.join("decay.csv");
+/// # std::fs::write(&path, "t,y\n0,4.1\n1,2.0\n2,0.9\n").unwrap();
+/// let table = Table::open(&path)?;
+/// assert_eq!(table.names(), ["t", "y"]);
+/// assert_eq!(table.read(&["y".to_owned()])?, [[4.1, 2.0, 0.9]]);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 pub struct Table {
     path: PathBuf,
     names: Vec<String>,

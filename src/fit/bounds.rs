@@ -5,6 +5,15 @@ use crate::error::did_you_mean;
 use crate::{Error, Result};
 
 /// The least and the greatest value of an unknown, or of each number of one that is a vector.
+///
+/// ```
+/// use downhill::FitBound;
+///
+/// let bounds = FitBound::parse_all("b1=0:; b2=-1:3.5")?;
+/// assert_eq!((bounds[0].unknown.as_str(), bounds[0].upper), ("b1", f64::INFINITY));
+/// assert_eq!((bounds[1].lower, bounds[1].upper), (-1.0, 3.5));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct FitBound {
     /// `b`, or `b[0]` for one number of a vector.

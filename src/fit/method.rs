@@ -7,6 +7,15 @@ use crate::error::did_you_mean;
 use crate::{Error, Result};
 
 /// A method; [`FIT_METHODS`] lists them.
+///
+/// ```
+/// use downhill::{FitMethod, FitOptions};
+///
+/// let options = FitOptions { method: FitMethod::named("dogleg")?, ..FitOptions::default() };
+/// println!("{}: {}", options.method.name, options.method.about);
+/// # assert_eq!(options.method.name, "dogleg");
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct FitMethod {
     /// Its name on the command line.
@@ -26,6 +35,15 @@ const BACKTRACKING: &str = include_str!("../../shaders/fit/backtracking.wgsl");
 const DOGLEG: &str = include_str!("../../shaders/fit/dogleg.wgsl");
 
 /// Every method; the first is the default.
+///
+/// ```
+/// use downhill::FIT_METHODS;
+///
+/// for method in FIT_METHODS {
+///     println!("{}: {}", method.name, method.about);
+/// }
+/// assert_eq!(FIT_METHODS[0].name, "lm");
+/// ```
 pub static FIT_METHODS: &[FitMethod] = &[
     FitMethod {
         name: "lm",
@@ -115,6 +133,16 @@ static LOSSES: &[LossRule] = &[
 ];
 
 /// A loss that grows slower than the square for residuals beyond about `scale`.
+///
+/// ```
+/// use downhill::{FitOptions, RobustLoss};
+///
+/// let loss: RobustLoss = "huber:1.5".parse()?;
+/// assert_eq!(loss.scale, 1.5);
+/// let options = FitOptions { robust: Some(loss), ..FitOptions::default() };
+/// assert!(RobustLoss::names().any(|name| name == "cauchy"));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct RobustLoss {
     pub(super) rule: &'static LossRule,

@@ -27,6 +27,18 @@ use crate::{Error, Gpu, Precision, Result};
 use device::{Ended, Problem};
 
 /// How an equation is fitted.
+///
+/// ```
+/// use downhill::{FitBound, FitOptions};
+///
+/// let options = FitOptions {
+///     bounds: FitBound::parse_all("k=0:")?,
+///     robust: Some("huber:0.1".parse()?),
+///     ..FitOptions::default()
+/// };
+/// assert_eq!((options.method.name, options.steps), ("lm", 10_000));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct FitOptions {
     /// How steps are held back.
@@ -75,7 +87,21 @@ impl FitOptions {
 }
 
 /// What came of a fit. The estimates are the device's; all else is computed from them in f64.
+///
+/// ```
+/// use downhill::{FitData, FitModel, FitOptions, Fitted, Status, fit};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let data = FitData::new(3).shared("x", vec![0.0, 1.0, 2.0])?.shared("y", vec![1.0, 2.1, 2.9])?;
+/// let model = FitModel::parse("y = a + b*x", "a=0; b=0", &data.names(), None)?;
+/// let fitted: Fitted = fit(&gpu, &model, &data, &FitOptions::default())?;
+/// assert_eq!((fitted.status, fitted.degrees_of_freedom), (Status::Converged, 1));
+/// assert!((fitted.estimates[1] - 0.95).abs() < 1e-4);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Fitted {
     /// How it ended.
     pub status: Status,
@@ -110,7 +136,23 @@ pub struct Fitted {
 }
 
 /// What came of many fits, as the device has it: computed in f64 from its triangles.
+///
+/// ```
+/// use downhill::{FitData, FitModel, FitOptions, ManyFitted, fit_many};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let lines = vec![1.0, 2.0, 3.0, 5.0, 3.0, 1.0];
+/// let data = FitData::new(3).shared("x", vec![0.0, 1.0, 2.0])?.own("y", lines)?;
+/// let model = FitModel::parse("y = a + b*x", "a=0; b=0", &data.names(), None)?;
+/// let many: ManyFitted = fit_many(&gpu, &model, &data, model.start(), &FitOptions::default())?;
+/// // The second fit's two unknowns and how it ended.
+/// println!("{:?} {:?}", &many.estimates[2..4], many.statuses[1]);
+/// # assert_eq!((many.estimates.len(), many.statuses.len()), (4, 2));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ManyFitted {
     /// The unknowns, `[fits, unknowns]`.
     pub estimates: Vec<f64>,
@@ -130,7 +172,7 @@ pub struct ManyFitted {
 
 /// Fits `model` to a table.
 ///
-/// ```no_run
+/// ```
 /// use downhill::{FitData, FitModel, FitOptions, Gpu, GpuOptions, fit};
 ///
 /// let gpu = Gpu::new(&GpuOptions::default())?;
@@ -217,6 +259,21 @@ fn data_rounding(
 }
 
 /// Fits `model` to each of the tables that `data` holds, from one start for all, `[unknowns]`, or one each, `[fits, unknowns]`.
+///
+/// ```
+/// use downhill::{FitData, FitModel, FitOptions, fit_many};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// // Two lines through three points each: 1 + x and 5 − 2x.
+/// let lines = vec![1.0, 2.0, 3.0, 5.0, 3.0, 1.0];
+/// let data = FitData::new(3).shared("x", vec![0.0, 1.0, 2.0])?.own("y", lines)?;
+/// let model = FitModel::parse("y = a + b*x", "a=0; b=0", &data.names(), None)?;
+/// let many = fit_many(&gpu, &model, &data, model.start(), &FitOptions::default())?;
+/// let errors = many.estimates.iter().zip([1.0, 1.0, 5.0, -2.0]).map(|(found, right)| found - right);
+/// assert!(errors.into_iter().all(|error| error.abs() < 1e-4));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`fit`]; [`Error::Setting`] for another number of starts; and for fits of more than 100,000 points, each of which one

@@ -9,6 +9,14 @@ const RANK: f64 = 1e-12;
 const NOTHING: f64 = 1e-6;
 
 /// A way in which the unknowns can move together without changing what is fitted.
+///
+/// ```
+/// use downhill::OpenDirection;
+///
+/// let names = ["b1", "b2"].map(str::to_owned);
+/// let open = OpenDirection { components: vec![1.0, -1.0] };
+/// assert_eq!(open.describe(&names), "b1 - b2");
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct OpenDirection {
     /// How far each unknown moves, in their order; the largest is 1.
@@ -16,7 +24,7 @@ pub struct OpenDirection {
 }
 
 impl OpenDirection {
-    /// `b1 - 0.5·b2` of the unknowns called `names`.
+    /// `b1 - 5.000e-1·b2` of the unknowns called `names`.
     pub fn describe(&self, names: &[String]) -> String {
         let mut text = String::new();
         for (component, name) in self.components.iter().zip(names) {

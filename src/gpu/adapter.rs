@@ -11,6 +11,15 @@ use super::memory::{AdapterMemory, MemoryHeap};
 use crate::{Error, Result};
 
 /// Which adapter to take.
+///
+/// ```
+/// use downhill::{AdapterChoice, GpuOptions};
+///
+/// let adapter = AdapterChoice::Matching("intel".to_owned());
+/// assert_eq!("intel".parse::<AdapterChoice>(), Ok(adapter.clone()));
+/// let options = GpuOptions { adapter, ..GpuOptions::default() };
+/// assert_eq!(AdapterChoice::default(), AdapterChoice::Best);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AdapterChoice {
     /// The one that `WGPU_ADAPTER_NAME` names where that is set, else the best that can run downhill:
@@ -31,7 +40,17 @@ impl FromStr for AdapterChoice {
 }
 
 /// What an adapter is and can do, as `downhill devices` lists it.
+///
+/// ```
+/// use downhill::{AdapterReport, adapters};
+///
+/// let able: Vec<AdapterReport> = adapters().into_iter().filter(|adapter| adapter.can_run).collect();
+/// for adapter in &able {
+///     println!("{}: {} bytes, {}", adapter.name, adapter.budget, adapter.budget_source);
+/// }
+/// ```
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct AdapterReport {
     /// Position in the list, which `--adapter` takes.
     pub index: usize,
@@ -67,7 +86,18 @@ pub struct AdapterReport {
 }
 
 /// Limits of an adapter, in bytes where the name says size, memory or alignment.
+///
+/// ```
+/// use downhill::adapters;
+///
+/// for adapter in adapters().iter().filter(|adapter| adapter.can_run) {
+///     // What WebGPU promises everywhere.
+///     assert!(adapter.limits.max_storage_buffers >= 8);
+///     println!("{}: {} bytes a binding", adapter.name, adapter.limits.max_binding_size);
+/// }
+/// ```
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct AdapterLimits {
     /// Bytes of one buffer.
     pub max_buffer_size: u64,
@@ -96,7 +126,17 @@ pub struct AdapterLimits {
 }
 
 /// Features of an adapter.
+///
+/// ```
+/// use downhill::{AdapterFeatures, adapters};
+///
+/// for adapter in adapters() {
+///     let AdapterFeatures { f16, f64, timestamps, .. } = adapter.features;
+///     println!("{}: f16 {f16}, f64 {f64}, timestamps {timestamps}", adapter.name);
+/// }
+/// ```
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct AdapterFeatures {
     /// `f16` in kernels.
     pub f16: bool,
@@ -129,6 +169,14 @@ pub(super) fn has_matrix_units(adapter: &wgpu::Adapter) -> bool {
 }
 
 /// One shape of a matrix unit: C (m×n) = A (m×k) · B (k×n) + C.
+///
+/// ```
+/// use downhill::adapters;
+///
+/// for shape in adapters().iter().flat_map(|adapter| &adapter.features.matrix_shapes) {
+///     println!("{} × {} × {}: {} summed in {}", shape.m, shape.n, shape.k, shape.factors, shape.sum);
+/// }
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct MatrixShape {
     /// Rows of A and C.
@@ -144,6 +192,15 @@ pub struct MatrixShape {
 }
 
 /// Every adapter that there is on the backends that `WGPU_BACKEND` allows, the unfit ones too.
+///
+/// ```
+/// use downhill::adapters;
+///
+/// for (place, adapter) in adapters().iter().enumerate() {
+///     assert_eq!((adapter.index, adapter.can_run), (place, adapter.why_not.is_none()));
+///     println!("{place}: {} ({}), {}", adapter.name, adapter.backend, adapter.kind);
+/// }
+/// ```
 pub fn adapters() -> Vec<AdapterReport> {
     reports(&enumerate())
 }

@@ -35,6 +35,15 @@ const FIRST_PAUSE: Duration = Duration::from_micros(10);
 const LONGEST_PAUSE: Duration = Duration::from_micros(250);
 
 /// How to open a device.
+///
+/// ```
+/// use downhill::{Gpu, GpuOptions};
+///
+/// let options = GpuOptions { memory_limit: Some("256MiB".parse()?), ..GpuOptions::default() };
+/// let gpu = Gpu::new(&options)?;
+/// assert_eq!(gpu.budget().bytes, 256 << 20);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
     /// Which adapter.
@@ -57,6 +66,20 @@ pub struct GpuOptions {
 }
 
 /// A device with its queue, its [`Profile`] and its memory [`Budget`]. Clones are the same device.
+///
+/// But for [`Gpu::new`], which waits until the driver has opened the device, nothing here waits for it.
+///
+/// ```
+/// use downhill::{Gpu, GpuOptions};
+///
+/// let gpu = Gpu::new(&GpuOptions::default())?;
+/// println!("{}, {} bytes", gpu.adapter_info().name, gpu.budget().bytes);
+/// // Another program needs memory: less for this one, whichever clone asks for it.
+/// gpu.clone().set_memory_limit(64 << 20);
+/// assert!(gpu.budget().bytes <= 64 << 20);
+/// gpu.check()?;
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Gpu {
     device: wgpu::Device,
@@ -77,7 +100,7 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Opens a device of its own.
+    /// Opens a device of its own. Waits until the driver has opened it.
     ///
     /// Errors: [`Error::Adapter`] when there is no such adapter or it does not open,
     /// [`Error::Setting`] for a memory limit in percent where the adapter does not tell its memory.

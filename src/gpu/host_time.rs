@@ -5,7 +5,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::device::Gpu;
 
 /// Seconds of a thread's processor time inside calls of the driver, since [`Gpu::time_host`].
+///
+/// ```
+/// use std::time::SystemTime;
+/// use downhill::HostTimes;
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// // A clock of processor time tells more; this one needs no other crate.
+/// fn seconds() -> f64 {
+///     SystemTime::UNIX_EPOCH.elapsed().map_or(0.0, |since| since.as_secs_f64())
+/// }
+/// gpu.time_host(seconds);
+/// // … training on the device …
+/// let HostTimes { submitting, waiting, .. } = gpu.host_times();
+/// assert_eq!((submitting, waiting), (0.0, 0.0));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct HostTimes {
     /// Inside submits: wgpu's bookkeeping of what is in flight and the driver's own work. A software adapter runs the
     /// kernels there.

@@ -6,6 +6,17 @@ use super::device::DOUBLE;
 use super::tuning::Tuning;
 
 /// What kind of processor an adapter is, as far as kernels are chosen by it.
+///
+/// ```
+/// use downhill::{AdapterClass, Profile};
+///
+/// let profile = Profile::desktop();
+/// match profile.class {
+///     AdapterClass::Software => println!("kernels run on the processor"),
+///     class => println!("{class:?}"),
+/// }
+/// assert_eq!(profile.class, AdapterClass::Discrete);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AdapterClass {
     /// A GPU with its own memory.
@@ -30,6 +41,13 @@ impl AdapterClass {
 }
 
 /// Whether a plan joins the kernels of a narrow network into one that works on blocks of rows.
+///
+/// ```
+/// use downhill::{GpuOptions, RowRuns};
+///
+/// let options = GpuOptions { row_runs: RowRuns::Never, ..GpuOptions::default() };
+/// assert_eq!(RowRuns::default(), RowRuns::Chosen);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum RowRuns {
     /// Where it is expected to be faster on that class of adapters.
@@ -42,6 +60,14 @@ pub enum RowRuns {
 }
 
 /// The limits and features of an adapter that a plan depends on.
+///
+/// ```
+/// use downhill::Profile;
+///
+/// let (portable, desktop) = (Profile::portable(), Profile::desktop());
+/// assert!(portable.max_binding_size < desktop.max_binding_size);
+/// assert!(!portable.f16 && desktop.f16);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// What kind of processor it is.
@@ -159,6 +185,15 @@ impl Profile {
 ///
 /// They hold in the [`Profile`] and in the device alike: a plan that oversteps one is refused by wgpu.
 /// A value above what the adapter allows changes nothing.
+///
+/// ```
+/// use downhill::{Gpu, GpuOptions, LimitOverrides};
+///
+/// let overrides = LimitOverrides { max_binding_size: Some(1 << 20), ..LimitOverrides::default() };
+/// let gpu = Gpu::new(&GpuOptions { overrides, ..GpuOptions::default() })?;
+/// assert_eq!(gpu.profile().max_binding_size, 1 << 20);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitOverrides {
     /// Bytes that one buffer may have.

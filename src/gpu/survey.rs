@@ -8,7 +8,19 @@ use super::tuning::Tuning;
 use crate::{Error, Result};
 
 /// What is planned for.
+///
+/// ```
+/// use downhill::{GpuOptions, Survey};
+///
+/// // With a limit in bytes this holds on a machine without any adapter too.
+/// let options = GpuOptions { memory_limit: Some("1GiB".parse()?), ..GpuOptions::default() };
+/// let survey = Survey::of(&options)?;
+/// assert_eq!(survey.budget.bytes, 1 << 30);
+/// println!("{}: {:?}", survey.adapter, survey.profile.class);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Survey {
     /// The adapter's name.
     pub adapter: String,

@@ -9,6 +9,19 @@ use wgpu::AdapterInfo;
 use crate::{Error, Result, atomic};
 
 /// How products of some shapes are best shared out on an adapter, by measurement; all others go by the built-in table.
+///
+/// ```
+/// use downhill::Tuning;
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// let tuning = Tuning::default();
+/// tuning.save(folder, gpu.adapter_info())?;
+/// assert_eq!(Tuning::load(folder, gpu.adapter_info())?, Some(tuning));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tuning {
@@ -17,6 +30,18 @@ pub struct Tuning {
 }
 
 /// A product C [m, n] = A [m, k] · B [k, n], and what is fastest for it.
+///
+/// ```
+/// use downhill::{GpuOptions, Survey};
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// let options = GpuOptions { cache: Some(folder.to_owned()), ..GpuOptions::default() };
+/// for product in Survey::of(&options)?.profile.tuning.products {
+///     println!("{} × {} × {}: {} in {}", product.m, product.n, product.k, product.tile, product.parts);
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

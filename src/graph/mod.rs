@@ -21,6 +21,17 @@ use crate::{Error, Result};
 use ops::{Generate, Generated, Input, Lowering, Op, Parameter};
 
 /// A node of a graph: the value of one operation.
+///
+/// ```
+/// use downhill::{Dim, Graph, Var};
+///
+/// let mut graph = Graph::new();
+/// let x: Var = graph.input("x", [Dim::BATCH, Dim::Fixed(2)])?;
+/// let y = graph.exp(x)?;
+/// // Equal nodes are one.
+/// assert_eq!(graph.exp(x)?, y);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Var(pub(crate) u32);
 

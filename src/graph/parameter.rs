@@ -3,6 +3,17 @@
 use super::reference::philox_uniform4;
 
 /// A named range of θ.
+///
+/// ```
+/// use downhill::{Graph, Initial};
+///
+/// let mut graph = Graph::new();
+/// graph.parameter("weight", &[2, 3], Initial::Constant(0.5))?;
+/// let info = &graph.parameters()[0];
+/// assert_eq!((info.name.as_str(), info.elements()), ("weight", 6));
+/// assert_eq!(info.initial_values(0, 0), [0.5; 6]);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct ParameterInfo {
     /// Its name, as in the model's file.
@@ -16,6 +27,17 @@ pub struct ParameterInfo {
 }
 
 /// The value of a parameter at the start.
+///
+/// ```
+/// use downhill::{Graph, Initial};
+///
+/// let mut graph = Graph::new();
+/// graph.parameter("scale", &[3], Initial::Constant(1.0))?;
+/// graph.parameter("weight", &[2, 3], Initial::Uniform { bound: 0.5 })?;
+/// let values = graph.parameters()[1].initial_values(0, 1);
+/// assert!(values.iter().all(|value| value.abs() <= 0.5));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Initial {

@@ -5,6 +5,17 @@ use std::collections::HashMap;
 use super::{Graph, Var};
 
 /// A tensor of f64 on the host.
+///
+/// ```
+/// use downhill::{Array, Graph, StepContext};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input("x", [2])?;
+/// let square = graph.mul(x, x)?;
+/// let step = StepContext { inputs: [("x".to_owned(), vec![2.0, 3.0])].into(), ..StepContext::default() };
+/// assert_eq!(graph.evaluate(&[square], 1, &step), [Array { shape: vec![2], data: vec![4.0, 9.0] }]);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
     /// Its sizes, outermost first.
@@ -14,6 +25,24 @@ pub struct Array {
 }
 
 /// What differs from step to step.
+///
+/// ```
+/// use downhill::{Dim, Graph, Initial, StepContext};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input("x", [Dim::BATCH, Dim::Fixed(2)])?;
+/// let weight = graph.parameter("weight", &[2], Initial::Constant(0.0))?;
+/// let weighted = graph.mul(x, weight)?;
+/// let y = graph.sum(weighted, &[1])?;
+/// let step = StepContext {
+///     valid_rows: 2,
+///     inputs: [("x".to_owned(), vec![1.0, 2.0, 3.0, 4.0])].into(),
+///     theta: vec![vec![10.0, 1.0]],
+///     ..StepContext::default()
+/// };
+/// assert_eq!(graph.evaluate(&[y], 2, &step)[0].data, [12.0, 34.0]);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepContext {
     /// The seed of random numbers.

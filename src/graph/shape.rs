@@ -3,6 +3,13 @@
 use std::fmt;
 
 /// One dimension: a fixed number of elements, or a multiple of the micro-batch size.
+///
+/// ```
+/// use downhill::Dim;
+///
+/// assert_eq!((Dim::BATCH.resolve(32), Dim::Fixed(10).resolve(32)), (32, 10));
+/// assert_eq!(Dim::from(10), Dim::Fixed(10));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Dim {
     /// So many elements.
@@ -41,6 +48,14 @@ impl fmt::Display for Dim {
 }
 
 /// The dimensions of a tensor, outermost first; elements lie in row-major order.
+///
+/// ```
+/// use downhill::{Dim, Shape};
+///
+/// let rows = Shape::from([Dim::BATCH, Dim::Fixed(3)]);
+/// assert_eq!((rows.to_string().as_str(), rows.elements(32)), ("[batch, 3]", 96));
+/// assert_eq!(rows.broadcast(&Shape::from([3])), Some(rows));
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Shape(pub Vec<Dim>);
 
@@ -142,6 +157,12 @@ impl fmt::Display for Shape {
 }
 
 /// How an element is stored on the GPU.
+///
+/// ```
+/// use downhill::Element;
+///
+/// assert_eq!((Element::F32.bytes(3), Element::U8.bytes(3)), (12, 4));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Element {
     /// 32-bit float: everything that is differentiated.
@@ -163,6 +184,16 @@ impl Element {
 }
 
 /// The shape and element of a graph's node.
+///
+/// ```
+/// use downhill::{Dim, Element, Graph, Shape, TensorType};
+///
+/// let mut graph = Graph::new();
+/// let ty = TensorType { shape: Shape::from([Dim::BATCH]), element: Element::U32 };
+/// let labels = graph.input_of("labels", ty)?;
+/// assert_eq!(graph.element(labels), Element::U32);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct TensorType {
     /// Its dimensions.

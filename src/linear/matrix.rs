@@ -7,9 +7,27 @@ use crate::{Error, Result};
 const LARGEST: usize = 1 << 26;
 
 /// Row and column, counted from 0, and value.
+///
+/// ```
+/// use downhill::linear::{Entry, SparseMatrix};
+///
+/// let corner: Entry = (0, 1, 2.5);
+/// let matrix = SparseMatrix::from_entries(2, 2, vec![(1, 1, 4.0), corner])?;
+/// assert_eq!(matrix.entries().next(), Some(corner));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 pub type Entry = (usize, usize, f64);
 
 /// A matrix in compressed rows: the entries of each row by ascending column, no place twice.
+///
+/// ```
+/// use downhill::linear::SparseMatrix;
+///
+/// let matrix = SparseMatrix::from_dense(2, 3, &[1.0, 0.0, 2.0, 0.0, 3.0, 0.0])?;
+/// assert_eq!(matrix.stored(), 3);
+/// assert_eq!(matrix.product(&[1.0, 1.0, 1.0]), [3.0, 3.0]);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct SparseMatrix {
     rows: usize,

@@ -1,7 +1,7 @@
 //! Systems of linear equations: dense factorisations and sparse iterations on the device, from a file or an app's own
 //! numbers to a solution with a report.
 //!
-//! ```no_run
+//! ```
 //! use downhill::linear::{SolveOptions, SparseMatrix, System, solve};
 //! use downhill::{Gpu, GpuOptions};
 //!
@@ -48,6 +48,18 @@ use report::Outcome;
 
 /// Solves `system` on the device of `gpu`.
 ///
+/// ```
+/// use downhill::linear::{SolveOptions, SparseMatrix, System, solve};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let matrix = SparseMatrix::from_dense(2, 2, &[2.0, 1.0, 1.0, 3.0])?;
+/// let system = System::new(matrix, vec![3.0, 5.0])?;
+/// let solution = solve(&gpu, &system, &SolveOptions::new("lu")?)?;
+/// assert!((solution.x[0] - 0.8).abs() < 1e-6 && (solution.x[1] - 1.4).abs() < 1e-6);
+/// # Ok::<(), downhill::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Setting`] for options out of range and for matrices that the method does not take,
 /// [`Error::Setting`] where f64 is asked for and the adapter has none,
@@ -67,6 +79,19 @@ pub fn solve(gpu: &Gpu, system: &System, options: &SolveOptions) -> Result<Solut
 
 /// Solves systems of one shape together, by the factors of their matrices: what many small systems are for, each of which would
 /// keep a device waiting alone. The readbacks in each report are those of all.
+///
+/// ```
+/// use downhill::linear::{SolveOptions, SparseMatrix, System, solve_batch};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let system = |diagonal: f64| {
+///     System::new(SparseMatrix::from_dense(2, 2, &[diagonal, 1.0, 1.0, diagonal])?, vec![1.0, 1.0])
+/// };
+/// let solutions = solve_batch(&gpu, &[system(3.0)?, system(4.0)?], &SolveOptions::new("cholesky")?)?;
+/// assert!((solutions[0].x[0] - 0.25).abs() < 1e-6 && (solutions[1].x[0] - 0.2).abs() < 1e-6);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`solve`], [`Error::Setting`] for a method that does not factorise, and [`Error::Shape`] for systems of several shapes.

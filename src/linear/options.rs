@@ -34,6 +34,15 @@ pub(super) enum Way {
 }
 
 /// A method of solving linear systems.
+///
+/// ```
+/// use downhill::linear::SolveOptions;
+///
+/// let method = SolveOptions::new("cholesky")?.method;
+/// assert_eq!(method.name, "cholesky");
+/// println!("{}", method.about);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 pub struct LinearMethod {
     /// Its name, as it is typed.
     pub name: &'static str,
@@ -56,6 +65,15 @@ impl std::fmt::Debug for LinearMethod {
 }
 
 /// All methods.
+///
+/// ```
+/// use downhill::linear::METHODS;
+///
+/// for method in &METHODS {
+///     println!("{}: {}", method.name, method.about);
+/// }
+/// assert!(METHODS.iter().any(|method| method.name == "cg"));
+/// ```
 pub static METHODS: [LinearMethod; 9] = [
     LinearMethod {
         name: "lu",
@@ -114,6 +132,14 @@ pub static METHODS: [LinearMethod; 9] = [
 ];
 
 /// A preconditioner of `pcg`.
+///
+/// ```
+/// use downhill::linear::SolveOptions;
+///
+/// let options = SolveOptions::new("pcg")?.preconditioned("ic0")?;
+/// assert_eq!(options.preconditioner.map(|chosen| chosen.name), Some("ic0"));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 pub struct Preconditioning {
     /// Its name, as it is typed.
     pub name: &'static str,
@@ -129,6 +155,15 @@ impl std::fmt::Debug for Preconditioning {
 }
 
 /// All preconditioners.
+///
+/// ```
+/// use downhill::linear::PRECONDITIONERS;
+///
+/// for preconditioner in &PRECONDITIONERS {
+///     println!("{}: {}", preconditioner.name, preconditioner.about);
+/// }
+/// assert_eq!(PRECONDITIONERS[0].name, "jacobi");
+/// ```
 pub static PRECONDITIONERS: [Preconditioning; 3] = [
     Preconditioning {
         name: "jacobi",
@@ -150,6 +185,15 @@ pub static PRECONDITIONERS: [Preconditioning; 3] = [
 ];
 
 /// In which precision a device computes.
+///
+/// ```
+/// use downhill::linear::{Arithmetic, SolveOptions};
+///
+/// let mut options = SolveOptions::new("cg")?;
+/// options.arithmetic = "f64".parse()?;
+/// assert_eq!(options.arithmetic, Arithmetic::F64);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Arithmetic {
     /// f32: factorisations in f32 with their solutions refined, iterations in pairs of f32, which have 48 bits.
@@ -174,6 +218,18 @@ impl std::str::FromStr for Arithmetic {
 }
 
 /// How a system is to be solved.
+///
+/// ```
+/// use downhill::linear::{SolveOptions, SparseMatrix, System};
+///
+/// let mut options = SolveOptions::new("sor")?.relaxed(1.2)?;
+/// options.tolerance = 1e-9;
+/// options.max_iterations = Some(500);
+/// // The method divides by what is on the diagonal.
+/// let matrix = SparseMatrix::from_dense(2, 2, &[0.0, 1.0, 1.0, 0.0])?;
+/// assert!(options.check(&System::new(matrix, vec![1.0, 2.0])?).is_err());
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SolveOptions {

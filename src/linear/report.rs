@@ -8,8 +8,24 @@ use super::matrix::{largest, norm};
 use super::system::System;
 
 /// How a solution ended.
+///
+/// ```
+/// use downhill::linear::{SolveOptions, SolveStatus, SparseMatrix, System, solve};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let matrix = SparseMatrix::from_dense(2, 2, &[1.0, 0.0, 0.0, -1.0])?;
+/// let solution = solve(&gpu, &System::new(matrix, vec![1.0, 1.0])?, &SolveOptions::new("cg")?)?;
+/// match solution.status {
+///     SolveStatus::Converged => println!("{:?}", solution.x),
+///     status => println!("{status:?}: {}", solution.reason.as_deref().unwrap_or_default()),
+/// }
+/// assert_eq!(solution.status, SolveStatus::Indefinite);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SolveStatus {
     /// The residual is within the tolerance.
     Converged,
@@ -24,6 +40,18 @@ pub enum SolveStatus {
 }
 
 /// A solution with its report.
+///
+/// ```
+/// use downhill::linear::{Solution, SolveOptions, SparseMatrix, System, solve};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let matrix = SparseMatrix::from_dense(2, 2, &[2.0, 1.0, 1.0, 3.0])?;
+/// let system = System::with_solution(matrix, vec![1.0, -1.0])?;
+/// let solution: Solution = solve(&gpu, &system, &SolveOptions::new("qr")?)?;
+/// assert!(solution.relative_residual < 1e-6 && solution.max_error.is_some_and(|error| error < 1e-6));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Solution {

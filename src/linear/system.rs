@@ -7,6 +7,16 @@ use super::matrix_market;
 use crate::{Error, Result, atomic, data};
 
 /// A·x = b, or where A has more or fewer rows than columns the least squares of A·x − b.
+///
+/// ```
+/// use downhill::linear::{SparseMatrix, System};
+///
+/// let matrix = SparseMatrix::from_dense(2, 2, &[2.0, 1.0, 1.0, 3.0])?;
+/// let system = System::with_solution(matrix, vec![1.0, -1.0])?;
+/// assert_eq!(system.rhs(), [1.0, -2.0]);
+/// assert_eq!(system.residual(&[0.0, 0.0]), [1.0, -2.0]);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct System {
     pub(super) matrix: SparseMatrix,
@@ -73,6 +83,20 @@ fn is_npy(path: &Path) -> bool {
 
 /// The matrix in a Matrix Market file or, with the ending `.npy`, in a NumPy array of two dimensions.
 ///
+/// ```
+/// use downhill::linear::read_matrix;
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// let path = folder.join("a.mtx");
+/// # let text = "%%MatrixMarket matrix coordinate real symmetric\n2 2 2\n1 1 4\n2 1 1\n";
+/// # std::fs::write(&path, text).unwrap();
+/// let matrix = read_matrix(&path)?;
+/// println!("{} × {}, {} entries", matrix.rows(), matrix.columns(), matrix.stored());
+/// # assert_eq!((matrix.rows(), matrix.columns(), matrix.stored()), (2, 2, 3));
+/// # Ok::<(), downhill::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Read`], [`Error::Data`] naming the place.
 pub fn read_matrix(path: &Path) -> Result<SparseMatrix> {
@@ -87,6 +111,17 @@ pub fn read_matrix(path: &Path) -> Result<SparseMatrix> {
 }
 
 /// The vector in a Matrix Market file of one column or row, or in a NumPy array.
+///
+/// ```
+/// use downhill::linear::{read_vector, write_vector};
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// let path = folder.join("b.npy");
+/// write_vector(&path, &[1.0, 2.0, 3.0])?;
+/// assert_eq!(read_vector(&path)?.len(), 3);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`read_matrix`], and for what is no vector.
@@ -118,6 +153,17 @@ fn check_is_vector(path: &Path, shape: &[usize]) -> Result<()> {
 }
 
 /// Writes a vector as a Matrix Market file or, with the ending `.npy`, as a NumPy array of f64.
+///
+/// ```
+/// use downhill::linear::{read_vector, write_vector};
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// let path = folder.join("x.mtx");
+/// write_vector(&path, &[0.1, -2.0])?;
+/// assert_eq!(read_vector(&path)?, [0.1, -2.0]);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Write`].

@@ -17,6 +17,18 @@ const SECONDS: f64 = 0.01;
 const MOST_REPLAYS: f64 = 1000.0;
 
 /// A [`KernelCase`] on a device.
+///
+/// ```
+/// use downhill::{KernelBench, kernel_cases};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let cases = kernel_cases(gpu.profile())?;
+/// let case = cases.iter().find(|case| case.shape == [1, 512, 784]).expect("a layer for one row");
+/// let bench = KernelBench::new(&gpu, case)?;
+/// println!("{}: {:?} to compile, then {} s", case.kernel, bench.compilation(), bench.measure()?.seconds);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 pub struct KernelBench {
     gpu: Gpu,
     replay: Replay,
@@ -32,6 +44,19 @@ pub struct KernelBench {
 }
 
 /// How long a kernel takes, and what it does in that time.
+///
+/// ```
+/// use downhill::{KernelBench, KernelTiming, kernel_cases};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let cases = kernel_cases(gpu.profile())?;
+/// let case = cases.iter().find(|case| case.shape == [128, 10, 512]).expect("a last layer");
+/// let timing: KernelTiming = KernelBench::new(&gpu, case)?.measure()?;
+/// println!("{:.2e} operations a second", timing.operations as f64 / timing.seconds);
+/// # assert!(timing.seconds > 0.0 && timing.bytes > 0);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct KernelTiming {

@@ -8,6 +8,16 @@ use crate::plan::{
 };
 
 /// A kernel at one shape.
+///
+/// ```
+/// use downhill::{KernelCase, Profile, kernel_cases};
+///
+/// let cases: Vec<KernelCase> = kernel_cases(&Profile::portable())?;
+/// let product = cases.iter().find(|case| case.kernel == "matmul nt").expect("a product");
+/// println!("{} of {:?}", product.kernel, product.shape);
+/// # assert_eq!(product.shape.len(), 3);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 pub struct KernelCase {
     /// What it is called, such as `matmul nt`.
     pub kernel: String,
@@ -39,6 +49,14 @@ const LAYOUTS: [(&str, bool, bool); 4] =
     [("nn", false, false), ("nt", false, true), ("tn", true, false), ("tt", true, true)];
 
 /// All cases for an adapter of `profile`: a CPU gets a smaller square.
+///
+/// ```
+/// use downhill::{Profile, kernel_cases};
+///
+/// let cases = kernel_cases(&Profile::portable())?;
+/// assert!(cases.iter().any(|case| case.kernel == "matmul nn" && case.shape == [128, 512, 784]));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// None that a caller can cause.

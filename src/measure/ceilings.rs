@@ -18,6 +18,16 @@ const WORKGROUP: usize = 64;
 const CHAINS: usize = 3;
 
 /// The ceilings of an adapter at one moment.
+///
+/// ```no_run
+/// use downhill::{Ceilings, Yardstick};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let ceilings: Ceilings = Yardstick::new(&gpu)?.measure()?;
+/// println!("{:.0} GB/s, {:.0} Gflop/s", ceilings.bytes_per_second / 1e9, ceilings.operations_per_second / 1e9);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct Ceilings {
@@ -30,6 +40,19 @@ pub struct Ceilings {
 }
 
 /// Measures [`Ceilings`]; what it needs is made once.
+///
+/// ```no_run
+/// use downhill::{KernelBench, Yardstick, kernel_cases};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let yardstick = Yardstick::new(&gpu)?;
+/// for case in kernel_cases(gpu.profile())? {
+///     let timing = KernelBench::new(&gpu, &case)?.measure()?;
+///     println!("{}: {:.0} %", case.kernel, 100.0 * timing.fraction_of(&yardstick.measure()?));
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
 pub struct Yardstick {
     gpu: Gpu,
     copies: Vec<Launch>,

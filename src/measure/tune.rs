@@ -30,6 +30,16 @@ const SPLIT_ERROR: f64 = 1e-5;
 const UNITS_ERROR: f64 = 1e-4;
 
 /// What was found for one product.
+///
+/// ```
+/// use downhill::TuneStep;
+///
+/// /// A line for each product that was measured.
+/// fn line(step: &TuneStep) -> String {
+///     let product = &step.product;
+///     format!("{} × {} × {}: {:.2} times as fast", product.m, product.n, product.k, step.faster)
+/// }
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct TuneStep {
@@ -46,6 +56,23 @@ pub struct TuneStep {
 }
 
 /// A tuning, and how many products of the run time did not suffice for.
+///
+/// ```no_run
+/// # use std::ops::ControlFlow;
+/// # use std::time::Duration;
+/// use downhill::{MemoryModel, Tuned, Tuning, data, tune};
+/// # use downhill::{Optimizer, TrainOptions};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let digits = data::load(&"digits".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("mlp:256,256".parse()?, Optimizer::new("adam")?);
+/// # let run = MemoryModel::new(&digits, &options, gpu.profile())?;
+/// # let (known, time) = (Tuning::default(), Duration::from_secs(60));
+/// let Tuned { tuning, left, .. } = tune(&gpu, &run, known, time, |_| ControlFlow::Continue(()))?;
+/// println!("{} products are faster now, and for {left} there was no time", tuning.products.len());
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Tuned {
@@ -62,6 +89,25 @@ pub struct Tuned {
 /// A candidate counts only if its result is that of the built-in choice: to the bit where it sums in the same order, else to
 /// 1e-5 of the norm in parts and 1e-4 on matrix units. On a software adapter kernels through workgroup memory, which take
 /// seconds to compile and lose, are not tried.
+///
+/// ```no_run
+/// use std::ops::ControlFlow;
+/// use std::time::Duration;
+/// use downhill::{MemoryModel, Optimizer, TrainOptions, Tuning, data, tune};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let digits = data::load(&"digits".parse()?, None, None, 0)?;
+/// let options = TrainOptions::new("mlp:256,256".parse()?, Optimizer::new("adam")?);
+/// let run = MemoryModel::new(&digits, &options, gpu.profile())?;
+/// let tuned = tune(&gpu, &run, Tuning::default(), Duration::from_secs(60), |step| {
+///     println!("{:?}: {:.2}", step.product, step.faster);
+///     ControlFlow::Continue(())
+/// })?;
+/// // Devices that are opened with this folder as their cache use it.
+/// tuned.tuning.save("cache".as_ref(), gpu.adapter_info())?;
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::DoesNotFit`] where the run does not fit, [`Error::Device`] where the device fails.

@@ -11,6 +11,14 @@ use crate::{Error, Gpu, Precision, Result};
 const NOISE: f64 = 8.0;
 
 /// How an expression is minimised by a method.
+///
+/// ```
+/// use downhill::{Method, MethodOptions, Precision};
+///
+/// let options = MethodOptions { steps: 50, trace: 1, ..MethodOptions::new(Method::new("newton")?) };
+/// assert_eq!((options.method.name(), options.precision), ("newton", Precision::F32));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct MethodOptions {
     /// The method.
@@ -39,7 +47,20 @@ impl MethodOptions {
 }
 
 /// What came of a method.
+///
+/// ```
+/// use downhill::{Method, MethodOptions, Objective, Solved, minimize_by};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let bowl = Objective::parse("(x-3)^2 + y^2", "x=0; y=1")?;
+/// let solved: Solved = minimize_by(&gpu, &bowl, &MethodOptions::new(Method::new("lbfgs")?))?;
+/// assert!((solved.minimum.theta[0] - 3.0).abs() < 1e-3);
+/// println!("{} steps, {} waits", solved.minimum.steps, solved.readbacks);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Solved {
     /// Where it led. Its evaluations are of the value with its gradient.
     pub minimum: Minimum,
@@ -53,7 +74,7 @@ pub struct Solved {
 
 /// Minimises `objective` from its start by a method that chooses its own steps.
 ///
-/// ```no_run
+/// ```
 /// use downhill::{Gpu, GpuOptions, Method, MethodOptions, Objective, minimize_by};
 ///
 /// let gpu = Gpu::new(&GpuOptions::default())?;

@@ -33,6 +33,18 @@ use single::Single;
 const STALLED: u64 = 100;
 
 /// How an expression is minimised.
+///
+/// ```
+/// use downhill::{MinimizeOptions, Optimizer};
+///
+/// let options = MinimizeOptions {
+///     schedule: "cosine".parse()?,
+///     tolerance: Some(1e-6),
+///     ..MinimizeOptions::new(Optimizer::new("adam")?)
+/// };
+/// assert_eq!((options.steps, options.trace), (1000, 0));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct MinimizeOptions {
     /// The update rule.
@@ -129,8 +141,25 @@ impl MinimizeOptions {
 }
 
 /// How a run ended.
+///
+/// ```
+/// use downhill::{MinimizeOptions, Objective, Optimizer, Status, minimize};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let bowl = Objective::parse("(x-3)^2", "x=0")?;
+/// let options = MinimizeOptions { steps: 5, ..MinimizeOptions::new(Optimizer::new("sgd")?) };
+/// match minimize(&gpu, &bowl, &options)?.status {
+///     Status::Converged | Status::Stalled => println!("it goes no further"),
+///     Status::MaxSteps => println!("more steps may help"),
+///     Status::Diverged => println!("the learning rate is too high"),
+///     _ => {}
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Status {
     /// The gradient's norm is within the tolerance, or zero where none was given.
     Converged,
@@ -143,7 +172,21 @@ pub enum Status {
 }
 
 /// A point of the way.
+///
+/// ```
+/// use downhill::{MinimizeOptions, Objective, Optimizer, minimize};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let bowl = Objective::parse("(x-3)^2", "x=0")?;
+/// let options = MinimizeOptions { steps: 10, trace: 5, ..MinimizeOptions::new(Optimizer::new("adam")?) };
+/// let trace = minimize(&gpu, &bowl, &options)?.trace;
+/// assert_eq!(trace.iter().map(|point| point.step).collect::<Vec<_>>(), [0, 5, 10]);
+/// assert_eq!((trace[0].loss, trace[0].theta[0]), (9.0, 0.0));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug, Serialize)]
+#[non_exhaustive]
 pub struct TracePoint {
     /// Updates before it.
     pub step: u64,
@@ -154,7 +197,20 @@ pub struct TracePoint {
 }
 
 /// What came of a run. θ is the GPU's, in its precision; loss and gradient are those of the expression at that θ, in f64.
+///
+/// ```
+/// use downhill::{MinimizeOptions, Minimum, Objective, Optimizer, minimize};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let bowl = Objective::parse("(x-3)^2", "x=0")?;
+/// let optimizer = Optimizer::new("sgd")?.with("lr", 0.1)?;
+/// let minimum: Minimum = minimize(&gpu, &bowl, &MinimizeOptions::new(optimizer))?;
+/// assert!((minimum.theta[0] - 3.0).abs() < 1e-4 && minimum.loss < 1e-8);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Minimum {
     /// How it ended.
     pub status: Status,
@@ -221,7 +277,7 @@ impl<'a> Descent<'a> {
 
 /// Minimises `objective` from its start.
 ///
-/// ```no_run
+/// ```
 /// use downhill::{Gpu, GpuOptions, MinimizeOptions, Objective, Optimizer, Status, minimize};
 ///
 /// let gpu = Gpu::new(&GpuOptions::default())?;

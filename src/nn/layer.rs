@@ -5,6 +5,17 @@ use crate::graph::{Dim, Graph, Initial, Shape, Var};
 use crate::{Error, Result};
 
 /// Whether a model is being trained: only then does dropout drop.
+///
+/// ```
+/// use downhill::{Dim, Graph, Mode, ModelSpec};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input("x", [Dim::BATCH, Dim::Fixed(4)])?;
+/// let model: ModelSpec = "linear 8, dropout 0.5, linear 2".parse()?;
+/// let y = model.build(&mut graph, x, 2, Mode::Evaluate)?;
+/// assert_eq!(graph.shape(y).to_string(), "[batch, 2]");
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     /// In a training step.
@@ -14,6 +25,17 @@ pub enum Mode {
 }
 
 /// How the weights of a linear layer begin; fans are the layer's inputs and outputs.
+///
+/// ```
+/// use downhill::{Dim, Graph, Initial, Initialisation, Mode, ModelSpec};
+///
+/// let model = "mlp:64:tanh".parse::<ModelSpec>()?.with_initialisation(Initialisation::XavierUniform);
+/// let mut graph = Graph::new();
+/// let x = graph.input("x", [Dim::BATCH, Dim::Fixed(2)])?;
+/// model.build(&mut graph, x, 3, Mode::Train)?;
+/// assert_eq!(graph.parameters()[0].initial, Initial::Uniform { bound: (6.0_f64 / 66.0).sqrt() });
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Initialisation {
@@ -50,6 +72,17 @@ impl Initialisation {
 
 /// x·Wᵀ + b for x `[.., inputs]`: parameters `{name}.weight` `[outputs, inputs]` and `{name}.bias` `[outputs]`.
 ///
+/// ```
+/// use downhill::{Dim, Graph, Initialisation, linear};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input("x", [Dim::BATCH, Dim::Fixed(4)])?;
+/// let y = linear(&mut graph, x, "last", 3, Initialisation::default())?;
+/// assert_eq!(graph.shape(y).to_string(), "[batch, 3]");
+/// assert_eq!(graph.parameters()[0].name, "last.weight");
+/// # Ok::<(), downhill::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Shape`] where x has no last axis of fixed size, or a parameter of that name is there.
 pub fn linear(
@@ -81,6 +114,15 @@ fn merged(dims: &[Dim]) -> Dim {
 }
 
 /// One layer of a sequential model.
+///
+/// ```
+/// use downhill::{Activation, Layer, ModelSpec};
+///
+/// let relu = Layer::Activation(Activation::new("relu", None)?);
+/// let model = ModelSpec::sequential([Layer::Linear(16), relu, Layer::Dropout(0.1), Layer::Linear(3)]);
+/// assert_eq!(model.to_string(), "linear 16, relu, dropout 0.1, linear 3");
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Layer {
@@ -93,6 +135,17 @@ pub enum Layer {
 }
 
 /// An activation: a row of the table of them, and its setting.
+///
+/// ```
+/// use downhill::{Activation, Graph, StepContext};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input("x", [2])?;
+/// let y = Activation::new("leaky_relu", Some(0.25))?.apply(&mut graph, x)?;
+/// let step = StepContext { inputs: [("x".to_owned(), vec![-4.0, 4.0])].into(), ..StepContext::default() };
+/// assert_eq!(graph.evaluate(&[y], 1, &step)[0].data, [-1.0, 4.0]);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Activation {
     row: usize,

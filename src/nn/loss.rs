@@ -11,8 +11,18 @@ use crate::graph::{Graph, Var};
 use crate::{Error, Result};
 
 /// The loss of a model on its targets.
+///
+/// ```
+/// use downhill::{Loss, data};
+///
+/// assert_eq!("mse".parse::<Loss>()?, Loss::MeanSquaredError);
+/// let digits = data::load(&"digits".parse()?, None, None, 0)?;
+/// assert_eq!(Loss::for_task(None, digits.train.schema())?, Loss::CrossEntropy);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum Loss {
     /// Softmax cross-entropy with integer labels, natural logarithm, mean over the batch.
     CrossEntropy,

@@ -97,6 +97,15 @@ impl ModelSpec {
 }
 
 /// What `--model help` lists: each form with what it is.
+///
+/// ```
+/// use downhill::model_help;
+///
+/// for (form, meaning) in model_help() {
+///     println!("{form}: {meaning}");
+/// }
+/// assert!(model_help().iter().any(|(form, _)| form == "linear"));
+/// ```
 pub fn model_help() -> Vec<(String, &'static str)> {
     let activations: Vec<&str> = Activation::names().collect();
     vec![

@@ -21,6 +21,11 @@ use crate::{Error, Result};
 use nodes::Writer;
 
 /// The operator set that files state: of December 2022, the first in which every reduction takes its axes as an input.
+///
+/// ```
+/// // What a program needs that reads our files.
+/// assert_eq!(downhill::OPSET, 18);
+/// ```
 pub const OPSET: i64 = 18;
 
 /// The version of the format itself that goes with it.
@@ -28,6 +33,19 @@ const IR_VERSION: i64 = 8;
 
 /// `outputs` of `graph` by name as an ONNX model, `parameters` being the values of the graph's, in their order. Inputs keep
 /// their names; labels and indices are int64 there, and a batch of rows is the dimension `batch`.
+///
+/// ```
+/// use downhill::{Dim, Graph, Initial, NamedTensor, onnx_graph};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input("x", [Dim::BATCH, Dim::Fixed(2)])?;
+/// let weight = graph.parameter("weight", &[2, 1], Initial::Constant(0.0))?;
+/// let y = graph.matmul(x, weight)?;
+/// let trained = [NamedTensor { name: "weight".to_owned(), shape: vec![2, 1], values: vec![0.5, -1.0] }];
+/// let file = onnx_graph(&graph, &[(y, "y")], &trained)?;
+/// assert!(file.windows(6).any(|bytes| bytes == b"weight"));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] for other parameters than the graph's, names that two values have, and what no file can hold: random numbers,
@@ -53,6 +71,21 @@ pub fn onnx_graph(graph: &Graph, outputs: &[(Var, &str)], parameters: &[NamedTen
 
 /// What a trained model says of rows as an ONNX model: from `features` [batch, n], as the data has them, to `output`, the
 /// probabilities of the classes or the values.
+///
+/// ```
+/// use downhill::{Loss, ModelSpec, NamedTensor, data, onnx_model};
+///
+/// let rows = data::load(&"random:10x2:2".parse()?, None, None, 0)?.train;
+/// let model: ModelSpec = "linear".parse()?;
+/// // In an application read by `read_model`, or from a trainer.
+/// let parameters = [
+///     NamedTensor { name: "0.weight".to_owned(), shape: vec![2, 2], values: vec![1.0, 0.0, 0.0, 1.0] },
+///     NamedTensor { name: "0.bias".to_owned(), shape: vec![2], values: vec![0.0, 0.0] },
+/// ];
+/// let file = onnx_model(&model, rows.schema(), Loss::CrossEntropy, &parameters)?;
+/// assert!(file.windows(8).any(|bytes| bytes == b"features"));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`onnx_graph`].

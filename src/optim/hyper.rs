@@ -8,6 +8,15 @@ use crate::error::did_you_mean;
 use crate::{Error, Result};
 
 /// One hyper-parameter of an update rule.
+///
+/// ```
+/// use downhill::{HyperValue, Optimizer};
+///
+/// let rate = Optimizer::new("adam")?.rule().hyper[0];
+/// assert_eq!((rate.name, rate.default()), ("lr", HyperValue::Number(1e-3)));
+/// println!("{}", rate.doc);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Hyper {
     /// The name that users write, PyTorch's where PyTorch has the rule.
@@ -19,6 +28,19 @@ pub struct Hyper {
 }
 
 /// What a hyper-parameter may be, and what it is unless set.
+///
+/// ```
+/// use downhill::{HyperKind, Optimizer};
+///
+/// for hyper in Optimizer::new("nesterov")?.rule().hyper {
+///     match hyper.kind {
+///         HyperKind::Number { default, range } => println!("{} = {default}, {}", hyper.name, range.says),
+///         HyperKind::Flag { default } => println!("{} = {default}", hyper.name),
+///         HyperKind::Word(words) => println!("{} = {}", hyper.name, words.join(" or ")),
+///     }
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum HyperKind {
     /// A number in `range`.
@@ -38,6 +60,15 @@ pub enum HyperKind {
 }
 
 /// Where a number must lie. NaN lies in no range.
+///
+/// ```
+/// use downhill::{HyperKind, Optimizer};
+///
+/// let rate = Optimizer::new("adam")?.rule().hyper[0];
+/// let HyperKind::Number { range, .. } = rate.kind else { panic!("a rate is a number") };
+/// assert_eq!(range.says, "at least 0 and at most 3.4e38");
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct HyperRange {
     /// The range in words, to follow "must be".
@@ -77,6 +108,14 @@ pub(super) const GROWING: HyperRange =
 /// The value of a hyper-parameter.
 ///
 /// Text becomes a value as the command line reads it: `true` and `false`, numbers, and words.
+///
+/// ```
+/// use downhill::HyperValue;
+///
+/// assert_eq!(HyperValue::from("true"), HyperValue::Flag(true));
+/// assert_eq!(HyperValue::from("1e-3"), HyperValue::from(0.001));
+/// assert_eq!(HyperValue::from("wolfe"), HyperValue::Word("wolfe".to_owned()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum HyperValue {

@@ -7,6 +7,19 @@ use crate::measure::{copies, timed};
 use crate::plan::replay::record;
 
 /// How long an update takes, and a copy of the gradient over θ.
+///
+/// ```
+/// use downhill::{Modifiers, Optimizer, Stepper, UpdateTiming};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let adam = Optimizer::new("adam")?;
+/// let mut stepper = Stepper::new(&gpu, &adam, &Modifiers::default(), &[("w", &[1024])], &[0.0; 1024])?;
+/// let timing: UpdateTiming = stepper.measure(10)?;
+/// println!("{:.0} % of the speed of a copy", 100.0 * timing.fraction_of_copy());
+/// # assert!(timing.update_bytes > timing.copy_bytes);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct UpdateTiming {

@@ -8,6 +8,20 @@ use crate::graph::ParameterInfo;
 use crate::{Error, Result};
 
 /// What goes with an update rule; nothing of it by default.
+///
+/// ```
+/// use downhill::{Average, Modifiers, Optimizer, TrainOptions};
+///
+/// let modifiers = Modifiers {
+///     clip_norm: Some(1.0),
+///     average: Some(Average::Exponential { decay: 0.999 }),
+///     frozen: vec!["0.*".to_owned()],
+///     ..Modifiers::default()
+/// };
+/// let options = TrainOptions { modifiers, ..TrainOptions::new("mlp:64".parse()?, Optimizer::new("adam")?) };
+/// assert!(!options.modifiers.skip_not_finite);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Modifiers {
@@ -37,6 +51,14 @@ pub struct Modifiers {
 }
 
 /// A mean of θ over the steps of a run.
+///
+/// ```
+/// use downhill::{Average, Modifiers};
+///
+/// let average = Average::Stochastic { start: 1000, every: 50 };
+/// let modifiers = Modifiers { average: Some(average), ..Modifiers::default() };
+/// assert_ne!(modifiers.average, Some(Average::Exponential { decay: 0.999 }));
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Average {
@@ -56,6 +78,14 @@ pub enum Average {
 }
 
 /// Slow weights that follow the rule's: every `steps` steps slow ← slow + rate·(θ − slow), θ ← slow. They are the model.
+///
+/// ```
+/// use downhill::{Lookahead, Modifiers};
+///
+/// let lookahead = Lookahead { steps: 5, rate: 0.5 };
+/// let modifiers = Modifiers { lookahead: Some(lookahead), ..Modifiers::default() };
+/// # assert!(modifiers.average.is_none());
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Lookahead {
     /// Steps of the rule between two of the slow weights.
@@ -65,6 +95,21 @@ pub struct Lookahead {
 }
 
 /// Parameters by name, and the optimizer that updates them.
+///
+/// ```
+/// use downhill::{Group, MemoryModel, Modifiers, Optimizer, Profile, TrainOptions, data};
+///
+/// let biases = Group { pattern: "*.bias".to_owned(), optimizer: Optimizer::new("sgd")?.with("lr", 0.1)? };
+/// let options = TrainOptions {
+///     modifiers: Modifiers { groups: vec![biases], ..Modifiers::default() },
+///     ..TrainOptions::new("linear".parse()?, Optimizer::new("adam")?)
+/// };
+/// let rows = data::load(&"random:100x4:2".parse()?, None, None, 0)?;
+/// let model = MemoryModel::new(&rows, &options, &Profile::portable())?;
+/// let groups = model.parameters().iter().map(|info| (info.name.as_str(), info.group));
+/// assert_eq!(groups.collect::<Vec<_>>(), [("0.weight", 0), ("0.bias", 1)]);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Group {
     /// The names: `*` stands for any characters.

@@ -9,6 +9,16 @@ use super::{
 };
 
 /// An update rule: θ and its state after a step, from θ, the gradient and the state before it.
+///
+/// ```
+/// use downhill::Optimizer;
+///
+/// let rule = Optimizer::new("lion")?.rule();
+/// let names: Vec<&str> = rule.hyper.iter().map(|hyper| hyper.name).collect();
+/// println!("{} takes {}", rule.name, names.join(", "));
+/// assert_eq!(names[0], "lr");
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct UpdateRule {
     /// The name that users write.
@@ -123,6 +133,15 @@ pub(super) const DECAY: Scalar = ("decay", |step| step.learning_rate * step.of("
 pub(super) const INITIAL: Scalar = ("initial", |step| step.at_first(step.of("initial_accumulator_value")));
 
 /// Every update rule.
+///
+/// ```
+/// use downhill::UPDATE_RULES;
+///
+/// for rule in UPDATE_RULES {
+///     println!("{}: {}", rule.name, rule.doc);
+/// }
+/// assert!(UPDATE_RULES.iter().any(|rule| rule.name == "adamw"));
+/// ```
 pub static UPDATE_RULES: &[UpdateRule] = &[
     descent::SGD,
     descent::MOMENTUM,

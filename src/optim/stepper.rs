@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 /// An optimizer at work: θ and its state live on the GPU, gradients are handed in.
 ///
-/// ```no_run
+/// ```
 /// use downhill::{Gpu, GpuOptions, Modifiers, Optimizer, Stepper};
 ///
 /// let gpu = Gpu::new(&GpuOptions::default())?;

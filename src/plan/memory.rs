@@ -38,6 +38,18 @@ pub(crate) struct Needs {
 }
 
 /// Bytes by role.
+///
+/// ```
+/// use downhill::{ByteCounts, MemoryModel, Optimizer, Profile, TrainOptions, data};
+///
+/// let digits = data::load(&"digits".parse()?, None, None, 0)?;
+/// let options = TrainOptions::new("mlp:256".parse()?, Optimizer::new("adam")?);
+/// let bytes: ByteCounts = MemoryModel::new(&digits, &options, &Profile::portable())?.bytes(64)?;
+/// assert_eq!(bytes.gradient, bytes.theta);
+/// // Adam keeps two numbers for each parameter.
+/// assert_eq!(bytes.state, 2 * bytes.theta);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct ByteCounts {

@@ -5,6 +5,22 @@ use serde::Serialize;
 use super::{Home, Plan, Tensor};
 
 /// The arenas over a step: every tensor that lies in one, with its place and its life.
+///
+/// ```
+/// use downhill::MemoryMap;
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// let map: MemoryMap = trainer.memory_map()?;
+/// println!("{} dispatches in {} bytes", map.steps.len(), map.arenas.iter().sum::<u64>());
+/// for tensor in &map.tensors {
+///     assert!(tensor.last < map.steps.len() && tensor.offset + tensor.bytes <= map.arenas[tensor.arena]);
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct MemoryMap {
@@ -17,6 +33,21 @@ pub struct MemoryMap {
 }
 
 /// A tensor in an arena.
+///
+/// ```
+/// use downhill::PlacedTensor;
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// for PlacedTensor { label, bytes, first, last, .. } in trainer.memory_map()?.tensors {
+///     println!("{label}: {bytes} bytes from dispatch {first} to {last}");
+/// #     assert!(first <= last);
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct PlacedTensor {

@@ -3,12 +3,24 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Error;
 use crate::error::did_you_mean;
 use crate::gpu::{Profile, in_double};
 use crate::graph::Element;
+use crate::{Error, Result};
 
 /// How numbers lie in memory where kernels read them, and what they are computed in.
+///
+/// ```
+/// use downhill::{Optimizer, Precision, TrainOptions};
+///
+/// assert_eq!("f16".parse::<Precision>()?, Precision::F16);
+/// let options = TrainOptions {
+///     precision: Precision::F16,
+///     ..TrainOptions::new("mlp:256".parse()?, Optimizer::new("adam")?)
+/// };
+/// assert_eq!(options.precision.to_string(), "f16");
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Precision {
     /// 32 bits.
@@ -104,11 +116,12 @@ impl Precision {
 }
 
 impl FromStr for Precision {
-    type Err = String;
+    type Err = Error;
 
     /// Reads `f32`, `f16` or `f64`; the error says what there is.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self> {
         Self::parse(text, &PRECISIONS.map(|(_, precision)| precision))
+            .map_err(|message| Error::setting("precision", message))
     }
 }
 

@@ -11,6 +11,21 @@ use crate::train::{BatchSize, EpochRecord, Evaluation, Event, TrainOptions, Trai
 use crate::{Error, Gpu, Result};
 
 /// How far a racer was at the end of an epoch.
+///
+/// ```
+/// use downhill::{Gait, Lap, Racer, race_training};
+/// # use downhill::{Gpu, GpuOptions, Length, Optimizer, TrainOptions, data};
+///
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let options = TrainOptions { length: Length::Epochs(1), ..options };
+/// # let racer = Racer { name: "sgd".to_owned(), gait: Gait::Rule(Optimizer::new("sgd")?) };
+/// let tell = |lap: &Lap| println!("step {}, {:.3} s: {}", lap.step, lap.seconds, lap.train_loss);
+/// let race = race_training(&gpu, &rows, &options, &racer, tell)?;
+/// assert_eq!(race.laps[0].step, 1);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct Lap {
@@ -25,6 +40,22 @@ pub struct Lap {
 }
 
 /// How a racer trained.
+///
+/// ```
+/// use downhill::{Gait, Racer, TrainingRace, race_training};
+/// # use downhill::{Gpu, GpuOptions, Length, Optimizer, TrainOptions, data};
+///
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let options = TrainOptions { length: Length::Epochs(2), ..options };
+/// # let racer = Racer { name: "adam".to_owned(), gait: Gait::Rule(Optimizer::new("adam")?) };
+/// let race: TrainingRace = race_training(&gpu, &rows, &options, &racer, |_| ())?;
+/// assert_eq!((race.laps.len(), race.steps, race.parameters), (2, 2, 10));
+/// // The first lap is as good as itself.
+/// assert_eq!(race.reaching_loss(race.laps[0].train_loss), Some(&race.laps[0]));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct TrainingRace {
@@ -61,6 +92,25 @@ impl TrainingRace {
 /// often.
 ///
 /// A racer that diverges has run its race; that is no error.
+///
+/// ```
+/// use downhill::{Gait, Length, Optimizer, Racer, TrainOptions, data, race_training};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// let options = TrainOptions {
+///     length: Length::Epochs(3),
+///     ..TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?)
+/// };
+/// for name in ["sgd", "adam"] {
+///     let racer = Racer { name: name.to_owned(), gait: Gait::Rule(Optimizer::new(name)?) };
+///     let race = race_training(&gpu, &rows, &options, &racer, |_| ())?;
+///     println!("{name}: {:?}", race.laps.last().map(|lap| lap.train_loss));
+/// #     assert_eq!(race.laps.len(), 3);
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`Trainer::new`] and [`Trainer::next_event`], but for [`Error::Diverged`].

@@ -60,6 +60,22 @@ const METHOD: &str = "method";
 
 /// Writes θ as a safetensors file, atomically.
 ///
+/// ```
+/// use downhill::{read_model, write_model};
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// let path = folder.join("model.safetensors");
+/// write_model(&path, &trainer.parameters()?)?;
+/// assert_eq!(read_model(&path)?[0].name, "0.weight");
+/// # Ok::<(), downhill::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Write`]; a file that was there before is untouched.
 pub fn write_model(path: &Path, parameters: &[NamedTensor]) -> Result<()> {
@@ -67,6 +83,15 @@ pub fn write_model(path: &Path, parameters: &[NamedTensor]) -> Result<()> {
 }
 
 /// What [`write_model`] writes, for whoever keeps it elsewhere.
+///
+/// ```
+/// use downhill::{NamedTensor, model_from_bytes, model_to_bytes};
+///
+/// let bias = [NamedTensor { name: "bias".to_owned(), shape: vec![2], values: vec![0.5, -0.5] }];
+/// let bytes = model_to_bytes(&bias)?;
+/// assert_eq!(model_from_bytes(&bytes)?, bias);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// None that a caller can cause.
@@ -78,6 +103,20 @@ pub fn model_to_bytes(parameters: &[NamedTensor]) -> Result<Vec<u8>> {
 
 /// Reads θ: in the order in which [`write_model`] was given it, or by name if something else wrote the file.
 ///
+/// ```
+/// use downhill::{read_model, write_model};
+/// # use downhill::NamedTensor;
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// # let path = folder.join("model.safetensors");
+/// # write_model(&path, &[NamedTensor { name: "bias".to_owned(), shape: vec![2], values: vec![0.5, -0.5] }])?;
+/// for tensor in read_model(&path)? {
+///     println!("{} {:?}: {} numbers", tensor.name, tensor.shape, tensor.values.len());
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Read`] where there is no such file, [`Error::Run`] where it is damaged or not f32.
 pub fn read_model(path: &Path) -> Result<Vec<NamedTensor>> {
@@ -86,6 +125,13 @@ pub fn read_model(path: &Path) -> Result<Vec<NamedTensor>> {
 }
 
 /// Reads θ from the bytes of such a file.
+///
+/// ```
+/// use downhill::model_from_bytes;
+///
+/// let error = model_from_bytes(b"no tensors").unwrap_err();
+/// assert!(error.to_string().starts_with("tensors in memory: "));
+/// ```
 ///
 /// # Errors
 /// [`Error::Run`] where they are damaged or not f32.
@@ -109,6 +155,23 @@ fn parse_model(path: &Path, bytes: &[u8]) -> Result<Vec<NamedTensor>> {
 
 /// Writes all that resuming needs as one file, atomically; the folder is made where there is none.
 ///
+/// ```
+/// use downhill::{read_checkpoint, write_checkpoint};
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// let path = folder.join("latest.safetensors");
+/// trainer.run_steps(3)?;
+/// write_checkpoint(&path, &trainer.snapshot()?)?;
+/// assert_eq!(read_checkpoint(&path)?.step, 3);
+/// # Ok::<(), downhill::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Write`]; the checkpoint that was there before is untouched.
 pub fn write_checkpoint(path: &Path, snapshot: &Snapshot) -> Result<()> {
@@ -119,6 +182,21 @@ pub fn write_checkpoint(path: &Path, snapshot: &Snapshot) -> Result<()> {
 }
 
 /// What [`write_checkpoint`] writes, for whoever keeps it elsewhere.
+///
+/// ```
+/// use downhill::{checkpoint_from_bytes, checkpoint_to_bytes};
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// let snapshot = trainer.snapshot()?;
+/// let bytes = checkpoint_to_bytes(&snapshot)?;
+/// // Keep the bytes in a database, send them elsewhere, and later:
+/// assert_eq!(checkpoint_from_bytes(&bytes)?, snapshot);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// None that a caller can cause.
@@ -154,6 +232,24 @@ pub fn checkpoint_to_bytes(snapshot: &Snapshot) -> Result<Vec<u8>> {
 
 /// Reads what [`write_checkpoint`] wrote.
 ///
+/// ```
+/// use downhill::{read_checkpoint, write_checkpoint};
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// # let path = folder.join("latest.safetensors");
+/// # write_checkpoint(&path, &trainer.snapshot()?)?;
+/// let snapshot = read_checkpoint(&path)?;
+/// trainer.restore(&snapshot)?;
+/// assert_eq!(trainer.steps(), snapshot.step);
+/// # Ok::<(), downhill::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Run`] where there is no such file or it is damaged.
 pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
@@ -165,6 +261,22 @@ pub fn read_checkpoint(path: &Path) -> Result<Snapshot> {
 }
 
 /// Reads what [`checkpoint_to_bytes`] gave.
+///
+/// ```
+/// use downhill::{checkpoint_from_bytes, checkpoint_to_bytes};
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// # let mut bytes = checkpoint_to_bytes(&trainer.snapshot()?)?;
+/// trainer.restore(&checkpoint_from_bytes(&bytes)?)?;
+/// // Damage is noticed.
+/// bytes.truncate(100);
+/// assert!(checkpoint_from_bytes(&bytes).is_err());
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Run`] where it is damaged.

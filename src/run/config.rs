@@ -37,6 +37,16 @@ const PENALTIES: &str = "sgd";
 const DECAY: &str = "weight_decay";
 
 /// All that a run is asked to do.
+///
+/// ```
+/// use downhill::{Length, RunConfig};
+///
+/// let text = "data = 'digits'\nmodel = 'mlp:64'\nepochs = 3\n[optimizer]\nname = 'adam'\nlr = 0.002\n";
+/// let config = RunConfig::from_toml(text, "config.toml")?;
+/// assert_eq!((config.options.length, config.options.optimizer.learning_rate()), (Length::Epochs(3), 0.002));
+/// println!("{}", config.to_toml()?);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RunConfig {
     /// Rows to learn from; a path is absolute, so that a run can be resumed from anywhere.
@@ -255,7 +265,7 @@ fn check_model(model: &ModelSpec, schema: &Schema) -> Result<()> {
 }
 
 fn size(name: &str, text: &str) -> Result<BatchSize> {
-    text.parse().map_err(|message: String| Error::setting(name, message))
+    text.parse().map_err(|error: Error| error.of_setting(name))
 }
 
 /// A count of 1 to 2³²−1: more is a slip of the keyboard, and products of two of them still fit.

@@ -21,6 +21,19 @@ const LOCK: &str = "checkpoint/lock";
 const FILES: [&str; 6] = [CONFIG, METRICS, CURVES, MEMORY, MODEL, CHECKPOINT];
 
 /// The folder of a run.
+///
+/// ```
+/// use downhill::RunFolder;
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// let path = folder.join("first");
+/// RunFolder::create(&path, "data = \"digits\"\n", false)?;
+/// assert_eq!(RunFolder::open(&path)?.config()?, "data = \"digits\"\n");
+/// // A run is not overwritten unless that is asked for.
+/// assert!(RunFolder::create(&path, "", false).is_err());
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,

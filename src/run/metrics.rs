@@ -10,6 +10,23 @@ use crate::train::{Bound, EpochRecord, Event, StepRecord};
 use crate::{Error, Result, atomic};
 
 /// One line of `metrics.jsonl`.
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+/// use downhill::{Event, Record};
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// match Record::of(&trainer.next_event(&AtomicBool::new(false))?) {
+///     Some(Record::Epoch(epoch)) => assert_eq!(epoch.epoch, 1),
+///     other => panic!("{other:?}"),
+/// }
+/// assert_eq!(Record::of(&Event::Finished), None);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -21,6 +38,22 @@ pub enum Record {
 }
 
 /// An epoch as files and streams hold it; a metric that was not taken has no key.
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+/// use downhill::{EpochMetrics, Event};
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// if let Event::Epoch(epoch) = trainer.next_event(&AtomicBool::new(false))? {
+///     let metrics = EpochMetrics::from(&epoch);
+///     assert_eq!((metrics.step, metrics.train_loss), (epoch.step, epoch.train_loss));
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EpochMetrics {

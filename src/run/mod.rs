@@ -52,6 +52,28 @@ const BETWEEN_CURVES: Duration = Duration::from_secs(1);
 const BETWEEN_SAVES: Duration = Duration::from_secs(2);
 
 /// A trainer and the folder that keeps what it does.
+///
+/// What waits for the device says so; nothing else does.
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+/// use downhill::{Event, Run, RunFolder};
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// let folder = RunFolder::create(&folder.join("run"), "data = \"random:64x4:2\"\n", false)?;
+/// let mut run = Run::start(trainer, folder)?;
+/// let never = AtomicBool::new(false);
+/// while run.next_event(&never)? != Event::Finished {}
+/// assert_eq!((run.epochs().len(), run.saved_steps()), (10, 10));
+/// assert!(run.folder().model_path().exists());
+/// # Ok::<(), downhill::Error>(())
+/// ```
 pub struct Run {
     trainer: Trainer,
     folder: RunFolder,
@@ -77,7 +99,7 @@ impl Run {
 
     /// A run from its checkpoint, or from its first step where it was ended before it had one. `trainer` is new
     /// and made with the folder's configuration. What was recorded after the checkpoint is forgotten: it comes
-    /// again.
+    /// again. Waits until what the checkpoint holds is on the device.
     ///
     /// # Errors
     /// [`Error::Run`] where the checkpoint is damaged or does not go with the trainer, or another process writes the
@@ -102,7 +124,8 @@ impl Run {
     }
 
     /// Trains until there is something to say, which the folder then holds already. After
-    /// [`Event::Interrupted`] and [`Event::Finished`] the folder is complete.
+    /// [`Event::Interrupted`] and [`Event::Finished`] the folder is complete. Waits as [`Trainer::next_event`] does,
+    /// and for what it saves.
     ///
     /// # Errors
     /// As [`Trainer::next_event`]; [`Error::Write`] where the disk is full: what stood there still does.
@@ -149,6 +172,11 @@ impl Run {
     /// The trainer.
     pub fn trainer(&self) -> &Trainer {
         &self.trainer
+    }
+
+    /// The trainer, without the folder, which stays as the last save left it.
+    pub fn into_trainer(self) -> Trainer {
+        self.trainer
     }
 
     /// The folder.

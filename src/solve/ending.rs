@@ -21,6 +21,18 @@ pub(crate) enum Ending {
 }
 
 /// What convergence was seen by.
+///
+/// ```
+/// use downhill::{Method, MethodOptions, Objective, Test, Tolerances, minimize_by};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let bowl = Objective::parse("(x-3)^2 + y^2", "x=0; y=1")?;
+/// let tolerances = Tolerances { gradient: Some(1e-3), ..Tolerances::default() };
+/// let options = MethodOptions { tolerances, ..MethodOptions::new(Method::new("lbfgs")?) };
+/// assert_eq!(minimize_by(&gpu, &bowl, &options)?.test, Some(Test::Gradient));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Test {
@@ -33,6 +45,16 @@ pub enum Test {
 }
 
 /// When a method has done enough; without any, it goes on as long as it gets anywhere.
+///
+/// ```
+/// use downhill::{Method, Tolerances, TrainOptions};
+///
+/// let tolerances = Tolerances { gradient: Some(1e-4), value: Some(1e-6), ..Tolerances::default() };
+/// let lbfgs = TrainOptions::by_method("mlp:16".parse()?, Method::new("lbfgs")?)?;
+/// let options = TrainOptions { tolerances, ..lbfgs };
+/// assert_eq!(options.tolerances.step, None);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Tolerances {
     /// Of [`Test::Gradient`].

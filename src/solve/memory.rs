@@ -5,6 +5,21 @@ use std::collections::BTreeMap;
 use crate::{Error, Result};
 
 /// Where a method stands and what it learnt, bit for bit.
+///
+/// ```
+/// use downhill::{Method, MethodMemory};
+/// # use downhill::{Gpu, GpuOptions, TrainOptions, Trainer, data};
+///
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::by_method("linear".parse()?, Method::new("lbfgs")?)?;
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// trainer.run_steps(2)?;
+/// // Part of a snapshot, from which the method goes on as if it had not stopped.
+/// let memory: Option<MethodMemory> = trainer.snapshot()?.method;
+/// assert!(memory.is_some());
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct MethodMemory {
     /// The method with its settings.

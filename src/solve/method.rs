@@ -54,6 +54,13 @@ const WOLFE: Hyper = search(&["wolfe", "backtracking", "fixed"]);
 const BACKTRACKING: Hyper = search(&["backtracking", "wolfe", "fixed"]);
 
 /// A method that walks along directions.
+///
+/// ```
+/// use downhill::{METHODS, MethodRule};
+///
+/// let of_residuals: Vec<&MethodRule> = METHODS.iter().filter(|method| method.of_residuals).collect();
+/// assert!(of_residuals.iter().any(|method| method.name == "lm"));
+/// ```
 pub struct MethodRule {
     /// The name that users write.
     pub name: &'static str,
@@ -73,6 +80,15 @@ pub struct MethodRule {
 }
 
 /// Every method.
+///
+/// ```
+/// use downhill::METHODS;
+///
+/// for method in METHODS {
+///     println!("{}: {}", method.name, method.doc);
+/// }
+/// assert!(METHODS.iter().any(|method| method.name == "lbfgs"));
+/// ```
 pub const METHODS: &[MethodRule] = &[
     MethodRule {
         name: "steepest",

@@ -12,6 +12,22 @@ use crate::gpu::Patience;
 use crate::{Error, Result};
 
 /// What a call of [`Trainer::advance`] did.
+///
+/// ```
+/// use std::time::Duration;
+/// use downhill::{Advance, Stopped};
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// // A frame grants four milliseconds.
+/// let advance: Advance = trainer.advance(Duration::from_millis(4))?;
+/// println!("{} steps, {} launches in {:?}", advance.steps, advance.launches, advance.expected);
+/// assert_ne!(advance.stopped, Stopped::Paused);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct Advance {
@@ -28,6 +44,24 @@ pub struct Advance {
 }
 
 /// Why [`Trainer::advance`] submitted no more.
+///
+/// ```
+/// use std::time::Duration;
+/// use downhill::Stopped;
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// trainer.pause();
+/// assert_eq!(trainer.advance(Duration::from_millis(4))?.stopped, Stopped::Paused);
+/// trainer.resume();
+/// // In an app's frames, one after another:
+/// while trainer.advance(Duration::from_millis(4))?.stopped != Stopped::Finished {}
+/// assert_eq!(trainer.steps(), trainer.total_steps());
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Stopped {
@@ -58,7 +92,7 @@ impl Trainer {
     /// the time shortens the calls to come. On a device without timestamps the costs are estimates, which grow where the
     /// work of one call is not done by the next.
     ///
-    /// Results come by [`Trainer::poll`]. The parameters are bit for bit those of [`Trainer::next_event`], with which calls may
+    /// Results come by [`Trainer::poll`], which an app calls in every frame: what there is to say is kept until then. The parameters are bit for bit those of [`Trainer::next_event`], with which calls may
     /// alternate.
     ///
     /// ```no_run
@@ -119,7 +153,8 @@ impl Trainer {
         Ok(is_news.then_some(Event::Finished))
     }
 
-    /// Has [`Trainer::advance`] submit nothing until [`Trainer::resume`]. What is under way is done.
+    /// Has [`Trainer::advance`] submit nothing until [`Trainer::resume`]. What is under way is done and not
+    /// waited for.
     pub fn pause(&mut self) {
         self.is_paused = true;
     }

@@ -18,6 +18,21 @@ const GRANTED: Duration = Duration::from_millis(10);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The next event of a training; see [`Trainer::next_event_async`].
+///
+/// ```
+/// use downhill::{Event, NextEvent};
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// let next: NextEvent<'_> = trainer.next_event_async();
+/// // Any executor does; this one is of the crate pollster.
+/// let event = pollster::block_on(next)?;
+/// assert!(matches!(event, Event::Epoch(epoch) if epoch.epoch == 1));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 pub struct NextEvent<'a> {
     trainer: &'a mut Trainer,
     alarm: Option<Sender<Waker>>,

@@ -11,6 +11,22 @@ use super::engine::StepTimes;
 const BETWEEN_TIMES: Duration = Duration::from_secs(1);
 
 /// What bounds the speed of a run.
+///
+/// ```
+/// use downhill::Bound;
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// trainer.run_steps(5)?;
+/// match trainer.bound() {
+///     Bound::Data => println!("keep the rows in memory, or in an array file"),
+///     bound => println!("bound by {bound}"),
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {

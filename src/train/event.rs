@@ -6,6 +6,28 @@ use super::clock::Bound;
 use crate::plan::memory::ByteCounts;
 
 /// What happened in a run since the last event.
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+/// use downhill::Event;
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// let (never, mut epochs) = (AtomicBool::new(false), 0);
+/// loop {
+///     match trainer.next_event(&never)? {
+///         Event::Epoch(epoch) => epochs = epoch.epoch,
+///         Event::Finished => break,
+///         // There may be more kinds one day.
+///         _ => {}
+///     }
+/// }
+/// assert_eq!(epochs, 10);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -22,6 +44,16 @@ pub enum Event {
 }
 
 /// A run that goes on with less memory than it began with.
+///
+/// ```
+/// use downhill::{Event, Replan};
+///
+/// fn tell(event: &Event) {
+///     if let Event::Replanned(Replan { step, reason, report, .. }) = event {
+///         println!("{reason}; from step {step} on {} rows at once", report.micro_batch);
+///     }
+/// }
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct Replan {
@@ -34,6 +66,20 @@ pub struct Replan {
 }
 
 /// One optimizer update.
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+/// use downhill::Event;
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+///
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// let options = TrainOptions { log_every: 1, ..TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?) };
+/// let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// let Event::Step(step) = trainer.next_event(&AtomicBool::new(false))? else { panic!("a step is first") };
+/// assert_eq!((step.step, step.epoch, step.lr), (1, 1, 1e-3));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StepRecord {
@@ -54,6 +100,22 @@ pub struct StepRecord {
 }
 
 /// One pass over the training set.
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+/// use downhill::Event;
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// let never = AtomicBool::new(false);
+/// let Event::Epoch(epoch) = trainer.next_event(&never)? else { panic!("steps are not logged") };
+/// assert_eq!((epoch.epoch, epoch.step, epoch.test), (1, 1, None));
+/// println!("loss {:.3}, {:.0} rows a second", epoch.train_loss, epoch.samples_per_second);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct EpochRecord {
@@ -76,6 +138,21 @@ pub struct EpochRecord {
 }
 
 /// A model on a data set.
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+/// use downhill::Event;
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+///
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// let rows = data::load(&"random:64x4:2".parse()?, None, Some(&"25%".parse()?), 0)?;
+/// let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// let Event::Epoch(epoch) = trainer.next_event(&AtomicBool::new(false))? else { panic!("an epoch is first") };
+/// let test = epoch.test.expect("there is a test set");
+/// assert!(test.rows == 16 && test.accuracy.is_some() && test.rmse.is_none());
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct Evaluation {
@@ -90,6 +167,18 @@ pub struct Evaluation {
 }
 
 /// What a run takes and how it is laid out, known before anything is allocated.
+///
+/// ```
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// let report = trainer.report();
+/// assert_eq!((report.batch, report.micro_batch * report.accumulate, report.parameters), (64, 64, 10));
+/// println!("{} bytes: {}", report.bytes.total, report.why);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct PlanReport {
@@ -127,6 +216,22 @@ pub struct PlanReport {
 }
 
 /// What keeps a micro-batch from being larger.
+///
+/// ```
+/// use downhill::LimitedBy;
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// match trainer.report().limited_by {
+///     LimitedBy::Rows => println!("all rows fit at once"),
+///     LimitedBy::Budget => println!("more memory would hold more rows"),
+///     LimitedBy::Adapter => println!("the adapter binds no more at once"),
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitedBy {
@@ -139,6 +244,18 @@ pub enum LimitedBy {
 }
 
 /// A tensor by name.
+///
+/// ```
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// for tensor in &trainer.report().largest_tensors {
+///     println!("{}: {} bytes", tensor.tensor, tensor.bytes);
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct TensorBytes {

@@ -25,6 +25,13 @@ const TOO_HIGH: f64 = 4.0;
 const FEWEST_STEPS: u64 = 10;
 
 /// The learning rates of a range test.
+///
+/// ```
+/// use downhill::RateRange;
+///
+/// let range = RateRange { from: 1e-5, ..RateRange::default() };
+/// assert_eq!((range.to, range.steps), (10.0, 100));
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct RateRange {
     /// Of the first step.
@@ -43,6 +50,22 @@ impl Default for RateRange {
 }
 
 /// A step of a range test.
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+/// use downhill::{RangeTest, RatePoint, RateRange};
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, data};
+///
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// let mut test = RangeTest::new(&gpu, rows, options, RateRange { from: 0.5, to: 2.0, steps: 10 })?;
+/// if let Some(RatePoint { lr, loss, .. }) = test.next_point(&AtomicBool::new(false))? {
+///     println!("{loss} at {lr}");
+/// #     assert!((lr - 0.5).abs() < 1e-9);
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct RatePoint {
@@ -53,6 +76,22 @@ pub struct RatePoint {
 }
 
 /// What a range test found.
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+/// use downhill::{RangeTest, RateCurve, RateRange};
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, data};
+///
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// let mut test = RangeTest::new(&gpu, rows, options, RateRange { from: 1e-3, to: 1.0, steps: 20 })?;
+/// while test.next_point(&AtomicBool::new(false))?.is_some() {}
+/// let curve: RateCurve = test.curve();
+/// assert_eq!(curve.points.len(), curve.smoothed.len());
+/// println!("{:?}", curve.suggested);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct RateCurve {
@@ -66,7 +105,7 @@ pub struct RateCurve {
 
 /// A range test under way.
 ///
-/// ```no_run
+/// ```
 /// use std::sync::atomic::AtomicBool;
 /// use downhill::{Gpu, GpuOptions, Optimizer, RangeTest, RateRange, TrainOptions, data};
 ///

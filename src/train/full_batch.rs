@@ -32,6 +32,21 @@ const ROUNDINGS: f64 = 64.0;
 const LOSSES: usize = 64;
 
 /// What a method has done, and how it ended.
+///
+/// ```
+/// use downhill::{Method, TrainOptions};
+/// # use downhill::{Gpu, GpuOptions, Trainer, data};
+///
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// let options = TrainOptions::by_method("linear".parse()?, Method::new("lbfgs")?)?;
+/// let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// trainer.run_steps(2)?;
+/// let report = trainer.method_report().expect("two steps were made");
+/// assert!(report.evaluations >= 2);
+/// println!("‖∇L‖ = {}", report.gradient_norm);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct MethodReport {

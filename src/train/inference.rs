@@ -38,7 +38,8 @@ pub struct Inference {
 }
 
 impl Inference {
-    /// Allocates the model for `rows` rows, with these parameters, and compiles its kernels.
+    /// Allocates the model for `rows` rows, with these parameters, and compiles its kernels. Waits until the
+    /// parameters are on the device.
     ///
     /// # Errors
     /// [`Error::Shape`] where the parameters are another model's, or for no rows; [`Error::DoesNotFit`] where it is more than
@@ -117,13 +118,14 @@ impl Inference {
         part(&self.memory.results, 0, 4 * (self.rows() * self.width()) as u64)
     }
 
-    /// Records the way from the features to the outputs, as one compute pass.
+    /// Records the way from the features to the outputs, as one compute pass. Waits for nothing.
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
         record(self.replay.launches(), &mut encoder.begin_compute_pass(&Default::default()));
     }
 
     /// Records that the parameters become those of a training that is under way on the same device: as its steps have left them
-    /// when `encoder` is submitted, or, where it keeps an average, that average now, for which this waits.
+    /// when `encoder` is submitted, or, where it keeps an average, that average now, for which this waits where
+    /// no step was made yet.
     ///
     /// # Errors
     /// [`Error::Shape`] for a trainer of another model or on another device; [`Error::OutOfMemory`] where its memory ran out for good.
@@ -172,7 +174,7 @@ impl Inference {
         }
     }
 
-    /// As [`Inference::predict`], for a model that was trained on bytes.
+    /// As [`Inference::predict`], for a model that was trained on bytes. Waits for the device.
     ///
     /// # Errors
     /// As [`Inference::predict`], the other way round.
@@ -185,7 +187,8 @@ impl Inference {
         }
     }
 
-    /// Has the parameters become those of a training, as by [`Inference::follow`] in commands of its own.
+    /// Has the parameters become those of a training, as by [`Inference::follow`] in commands of its own. Waits for no
+    /// more than that does.
     ///
     /// # Errors
     /// As [`Inference::follow`].

@@ -20,7 +20,16 @@ const USUAL_TRIALS: usize = 16;
 /// and the L2 penalties of the optimizer's groups.
 ///
 /// It is written `line-search batched 16`, or `line-search` for short, `line-search backtracking` or `line-search wolfe`.
+///
+/// ```
+/// use downhill::LineSearch;
+///
+/// assert_eq!("line-search".parse::<LineSearch>()?, LineSearch::Batched { trials: 16 });
+/// assert_eq!("line-search wolfe".parse::<LineSearch>()?, LineSearch::StrongWolfe);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum LineSearch {
     /// The best of so many step sizes, 8 to 32, from 1/16 to 16 times the last one, all tried on the device with nothing
     /// read back. Where none makes the objective less, θ stays and the next search begins below.

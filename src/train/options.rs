@@ -14,6 +14,15 @@ use crate::solve::{Method, Tolerances};
 use crate::{Error, Result};
 
 /// How long to train.
+///
+/// ```
+/// use downhill::{Length, Optimizer, TrainOptions};
+///
+/// let options = TrainOptions::new("mlp:64".parse()?, Optimizer::new("adam")?);
+/// assert_eq!(options.length, Length::Epochs(10));
+/// let short = TrainOptions { length: Length::Steps(500), ..options };
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Length {
     /// So many passes over the training set.
@@ -33,6 +42,14 @@ impl Length {
 }
 
 /// Something that is done, not done, or done where it pays.
+///
+/// ```
+/// use downhill::Choice;
+///
+/// assert_eq!(Choice::parse("recompute", "yes")?, Choice::Yes);
+/// assert_eq!(Choice::default().to_string(), "auto");
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Choice {
     /// Where it pays.
@@ -65,6 +82,14 @@ impl fmt::Display for Choice {
 }
 
 /// Rows of a batch or micro-batch.
+///
+/// ```
+/// use downhill::BatchSize;
+///
+/// assert_eq!("auto".parse::<BatchSize>()?, BatchSize::Auto);
+/// assert_eq!("256".parse::<BatchSize>()?, BatchSize::Rows(256));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BatchSize {
     /// So many.
@@ -74,14 +99,17 @@ pub enum BatchSize {
 }
 
 impl FromStr for BatchSize {
-    type Err = String;
+    type Err = Error;
 
     /// Reads a number from 1 to 2³²−1, or `auto`; the error says so.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self> {
         match (text, text.parse()) {
             ("auto", _) => Ok(BatchSize::Auto),
             (_, Ok(rows @ 1..=u32::MAX)) => Ok(BatchSize::Rows(rows as usize)),
-            _ => Err(format!("must be `auto` or a number from 1 to {}, not `{text}`", u32::MAX)),
+            _ => {
+                let message = format!("must be `auto` or a number from 1 to {}, not `{text}`", u32::MAX);
+                Err(Error::setting("batch", message))
+            }
         }
     }
 }
@@ -96,6 +124,19 @@ impl fmt::Display for BatchSize {
 }
 
 /// What a [`Trainer`](crate::Trainer) is asked to do with its data.
+///
+/// ```
+/// use downhill::{BatchSize, Length, Optimizer, TrainOptions};
+///
+/// let options = TrainOptions {
+///     batch: BatchSize::Rows(256),
+///     schedule: "warmup 5% then cosine".parse()?,
+///     length: Length::Epochs(20),
+///     ..TrainOptions::new("mlp:128,64".parse()?, Optimizer::new("adamw")?)
+/// };
+/// assert_eq!((options.micro_batch, options.seed), (BatchSize::Auto, 0));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
     /// The model; its last layer follows the data's targets.

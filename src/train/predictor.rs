@@ -18,6 +18,16 @@ use crate::plan::{Plan, Program, StepUniform};
 use crate::{Error, Result};
 
 /// What a model says of a data set's rows, in their order.
+///
+/// ```
+/// use downhill::Predictions;
+///
+/// let predictions = Predictions::Classes { labels: vec![3, 1], probabilities: vec![0.9, 0.6] };
+/// match predictions {
+///     Predictions::Classes { labels, .. } => assert_eq!(labels, [3, 1]),
+///     Predictions::Values { width, values } => println!("{} rows", values.len() / width),
+/// }
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub enum Predictions {
     /// The likeliest class of each row.
@@ -37,6 +47,25 @@ pub enum Predictions {
 }
 
 /// A model with its parameters on a device.
+///
+/// ```
+/// use downhill::data::{Dataset, Targets, Task};
+/// use downhill::{Loss, ModelSpec, NamedTensor, Predictor};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let model: ModelSpec = "linear".parse()?;
+/// let rows = Dataset::from_f32(vec![3.0, 0.0, 0.0, 3.0], &[2], Task::classes(2), Targets::Labels(vec![0, 1]))?;
+/// // In an application read by `read_model`, or from a trainer.
+/// let parameters = vec![
+///     NamedTensor { name: "0.weight".to_owned(), shape: vec![2, 2], values: vec![1.0, 0.0, 0.0, 1.0] },
+///     NamedTensor { name: "0.bias".to_owned(), shape: vec![2], values: vec![0.0, 0.0] },
+/// ];
+/// let mut predictor = Predictor::new(&gpu, &model, rows.schema(), Loss::CrossEntropy, parameters)?;
+/// assert_eq!(predictor.evaluate(&rows)?.accuracy, Some(1.0));
+/// println!("{:?}", predictor.predict(&rows)?);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 pub struct Predictor {
     gpu: Gpu,
     model: ModelSpec,

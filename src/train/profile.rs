@@ -9,6 +9,22 @@ use crate::{Error, Result};
 const MOST_LAUNCHES: usize = 2048;
 
 /// A launch of a step and its time on the device.
+///
+/// ```
+/// use downhill::LaunchTime;
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// // None on devices without timestamps.
+/// let launches: Vec<LaunchTime> = trainer.profile_step()?.unwrap_or_default();
+/// for launch in &launches {
+///     println!("{}: {:.1} µs", launch.name, 1e6 * launch.seconds);
+/// }
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct LaunchTime {

@@ -66,6 +66,15 @@ impl fmt::Display for Renaming {
 
 /// `tensors` under the names that the first rule that fits each gives it; those that none fits keep their own.
 ///
+/// ```
+/// use downhill::{NamedTensor, rename};
+///
+/// let weight = NamedTensor { name: "fc1.weight".to_owned(), shape: vec![1], values: vec![0.5] };
+/// let renamed = rename(vec![weight], &["fc1.*=0.*".parse()?])?;
+/// assert_eq!(renamed[0].name, "0.weight");
+/// # Ok::<(), downhill::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Setting`] for a rule that fits no tensor, and where two tensors end with one name.
 pub fn rename(tensors: Vec<NamedTensor>, rules: &[Renaming]) -> Result<Vec<NamedTensor>> {

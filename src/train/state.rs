@@ -11,7 +11,7 @@ use super::tensors::{
     NamedTensor, Snapshot, check, check_state, read_loss_scale, read_state, read_step_factor, read_vector,
     write_loss_scale, write_state, write_step_factor, write_vector,
 };
-use super::trainer::{Session, TRAIN, Trainer};
+use super::trainer::{TRAIN, Trainer};
 use crate::data::{Split, batches_per_epoch};
 use crate::nn::Loss;
 use crate::{Error, Result};
@@ -119,7 +119,8 @@ impl Trainer {
         })
     }
 
-    /// Goes on from a snapshot of a run with the same options.
+    /// Goes on from a snapshot of a run with the same options. Waits for the steps under way, and until it is on
+    /// the device.
     ///
     /// # Errors
     /// [`Error::Shape`] where it is of another model, optimizer, batch or number of rows; the trainer is then as it
@@ -213,7 +214,7 @@ impl Trainer {
 
     /// Writes θ as its start.
     fn write_parameters(&mut self, tensors: &[NamedTensor]) -> Result<()> {
-        let engine = self.session.engine.as_ref().ok_or_else(Session::gone)?;
+        let engine = self.session.laid_out()?;
         let (layout, parameters) = (&engine.plan(TRAIN).theta, self.model.parameters());
         write_vector(&self.gpu, layout, parameters, &engine.theta(), tensors)?;
         engine.start_shadows()
@@ -221,7 +222,7 @@ impl Trainer {
 
     /// Puts tensors in the place of the parameters of their names, before the first step: a model that was trained before, to be
     /// trained on; read by [`read_model`](crate::read_model), and under whatever names the caller gives them. All others
-    /// begin as they would.
+    /// begin as they would. Waits until they are on the device.
     ///
     /// # Errors
     /// [`Error::Shape`] for a name that the model does not have, another shape, or after a step; all is then as it was.

@@ -13,6 +13,20 @@ use crate::solve::MethodMemory;
 use crate::{Error, Result};
 
 /// A tensor on the host: rows outermost, as in the model's file.
+///
+/// ```
+/// use downhill::NamedTensor;
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// let parameters: Vec<NamedTensor> = trainer.parameters()?;
+/// let weight = &parameters[0];
+/// assert_eq!((weight.name.as_str(), weight.shape.as_slice(), weight.values.len()), ("0.weight", &[2, 4][..], 8));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct NamedTensor {
     /// Its name.
@@ -24,6 +38,23 @@ pub struct NamedTensor {
 }
 
 /// All that resuming a run needs, bit for bit.
+///
+/// ```
+/// use downhill::Snapshot;
+///
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
+/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// trainer.run_steps(2)?;
+/// let snapshot: Snapshot = trainer.snapshot()?;
+/// trainer.run_steps(3)?;
+/// // Back to where it was.
+/// trainer.restore(&snapshot)?;
+/// assert_eq!((trainer.steps(), snapshot.theta == trainer.parameters()?), (2, true));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct Snapshot {
     /// Steps done.
@@ -57,6 +88,21 @@ pub struct Snapshot {
 }
 
 /// What the loss is multiplied by on the way to its gradient; the device adapts it.
+///
+/// ```
+/// use downhill::{LossScale, Modifiers};
+/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+///
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// let options = TrainOptions {
+///     modifiers: Modifiers { loss_scale: Some(1024.0), ..Modifiers::default() },
+///     ..TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?)
+/// };
+/// let mut trainer = Trainer::new(&gpu, rows, options)?;
+/// assert_eq!(trainer.snapshot()?.loss_scale, Some(LossScale { scale: 1024.0, steady: 0 }));
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct LossScale {

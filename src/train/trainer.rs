@@ -30,6 +30,20 @@ pub(super) const TRAIN: usize = 0;
 pub(super) const EVALUATE: usize = 1;
 
 /// A model in training. The crate's page shows one at work.
+///
+/// What waits for the device says so; nothing else does.
+///
+/// ```
+/// use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
+///
+/// let gpu = Gpu::new(&GpuOptions::default())?;
+/// let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
+/// let mut trainer = Trainer::new(&gpu, rows, TrainOptions::new("linear".parse()?, Optimizer::new("adam")?))?;
+/// trainer.run_steps(5)?;
+/// assert_eq!((trainer.steps(), trainer.total_steps()), (5, 10));
+/// println!("{:?}", trainer.parameters()?);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 pub struct Trainer {
     pub(super) gpu: Gpu,
     pub(super) model: MemoryModel,
@@ -103,6 +117,11 @@ impl Session {
         self.engine.as_mut().ok_or_else(Session::gone)
     }
 
+    /// As [`Session::engine`], to look at.
+    pub fn laid_out(&self) -> Result<&Engine> {
+        self.engine.as_ref().ok_or_else(Session::gone)
+    }
+
     pub fn gone() -> Error {
         Error::OutOfMemory("memory ran out, and the run did not fit in what was left".to_owned())
     }
@@ -125,7 +144,8 @@ impl Trainer {
         Ok(model.report(gpu.budget().bytes, &gpu.adapter_info().name)?.0)
     }
 
-    /// Plans the run, checks it against the budget, allocates, and sets θ to its initial values.
+    /// Plans the run, checks it against the budget, allocates, and sets θ to its initial values. Waits until they and
+    /// the rows that are to lie there are on the device.
     ///
     /// # Errors
     /// [`Error::Setting`] for options that no run can have or that do not go with the data,
@@ -221,15 +241,16 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] where it ran out for good.
-    pub fn memory_map(&mut self) -> Result<MemoryMap> {
-        Ok(self.session.engine()?.plan(TRAIN).memory_map())
+    pub fn memory_map(&self) -> Result<MemoryMap> {
+        Ok(self.session.laid_out()?.plan(TRAIN).memory_map())
     }
 
     pub(super) fn options(&self) -> &TrainOptions {
         &self.model.options
     }
 
-    /// Trains until there is something to say. `interrupted` is looked at before every step.
+    /// Trains until there is something to say. `interrupted` is looked at before every step. Waits for the device
+    /// wherever that is behind, and for all steps at the end of an epoch and where it is interrupted.
     ///
     /// # Errors
     /// [`Error::Diverged`] when the loss is not finite, [`Error::OutOfMemory`] when memory ran out and nothing fits what
@@ -290,6 +311,7 @@ impl Trainer {
     }
 
     /// One more step and the seconds that the kernels of its first micro-batch took on the GPU, where the device has timestamps.
+    /// Waits for the step.
     ///
     /// # Errors
     /// As [`Trainer::next_event`].
@@ -302,7 +324,7 @@ impl Trainer {
     }
 
     /// One more step, every launch of whose last micro-batch is timed on the GPU by itself; none where the device has no
-    /// timestamps. All launches together take longer so than in one pass.
+    /// timestamps. All launches together take longer so than in one pass. Waits for the step.
     ///
     /// # Errors
     /// As [`Trainer::next_event`].
@@ -331,8 +353,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] where memory ran out for good.
-    pub fn steps_per_submit(&mut self) -> Result<u64> {
-        Ok(self.session.engine()?.steps_per_submit())
+    pub fn steps_per_submit(&self) -> Result<u64> {
+        Ok(self.session.laid_out()?.steps_per_submit())
     }
 
     /// How often a step waited because as many submits as may be were in flight: where the device is the limit, nearly

@@ -7,6 +7,14 @@ use super::format_bytes;
 use crate::{Error, Result};
 
 /// A limit on device memory as a user writes it: `2GiB`, `500MB`, `1073741824` or `75%`.
+///
+/// ```
+/// use downhill::MemoryLimit;
+///
+/// assert_eq!("2GiB".parse::<MemoryLimit>()?, MemoryLimit::Bytes(2 << 30));
+/// assert_eq!("75%".parse::<MemoryLimit>()?.resolve(Some(1000))?, 750);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MemoryLimit {
     /// That many bytes.

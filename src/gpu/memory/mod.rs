@@ -32,6 +32,14 @@ const MARGIN_BYTES: u64 = 64 * MIB;
 const ASSUMED_FREE: u64 = 2048 * MIB;
 
 /// One memory heap of an adapter, in bytes.
+///
+/// ```
+/// use downhill::adapters;
+///
+/// for heap in adapters().iter().flat_map(|adapter| &adapter.heaps) {
+///     println!("{} bytes, {:?} of them used by this process", heap.bytes, heap.used);
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MemoryHeap {
     /// Size of the heap.
@@ -54,7 +62,15 @@ impl MemoryHeap {
 }
 
 /// The bytes of device memory that a run may take, and where that number comes from.
+///
+/// ```
+/// use downhill::{Budget, Survey};
+///
+/// let Budget { bytes, source, .. } = Survey::without_adapter(4 << 30).budget;
+/// assert_eq!((bytes, source.as_str()), (4 << 30, "the memory limit asked for"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Budget {
     /// Bytes that may be allocated.
     pub bytes: u64,

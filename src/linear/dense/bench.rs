@@ -9,6 +9,16 @@ use crate::measure::{KernelBench, kernel_cases, median, timed};
 use crate::{Error, Result};
 
 /// How long a factorisation takes.
+///
+/// ```no_run
+/// use downhill::linear::{FactorTiming, measure_factorisation};
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let timing: FactorTiming = measure_factorisation(&gpu, "cholesky", 64, 32, 3)?;
+/// println!("{:.1e} operations a second", timing.operations as f64 / timing.seconds);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct FactorTiming {
@@ -21,6 +31,16 @@ pub struct FactorTiming {
 }
 
 /// Factorises `count` matrices of n × n together in f32 by `lu`, `qr` or `cholesky`, `rounds` times.
+///
+/// ```no_run
+/// use downhill::linear::measure_factorisation;
+///
+/// # use downhill::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let timing = measure_factorisation(&gpu, "lu", 1, 512, 5)?;
+/// println!("{:.0} % of a product's speed", 100.0 * timing.fraction_of_product);
+/// # Ok::<(), downhill::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Setting`] for a method that does not factorise and for no rounds, [`Error::DoesNotFit`] where the adapter binds too

@@ -3,6 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 /// What a `plateau` remembers from evaluation to evaluation: part of a run's state.
+///
+/// ```
+/// use downhill::PlateauState;
+///
+/// let begin = PlateauState::default();
+/// assert_eq!((begin.best, begin.bad_evaluations, begin.factor), (None, 0, 1.0));
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PlateauState {
     /// The least loss so far; none before the first evaluation.

@@ -16,6 +16,15 @@ const THEN: &str = "then";
 const FOR: &str = "for";
 
 /// What `--schedule help` lists: each form with what it does.
+///
+/// ```
+/// use downhill::schedule_help;
+///
+/// for (form, meaning) in schedule_help() {
+///     println!("{form}: {meaning}");
+/// }
+/// assert!(schedule_help().iter().any(|(form, _)| form.starts_with("cosine")));
+/// ```
 pub fn schedule_help() -> Vec<(String, String)> {
     let grammar = [
         ("LENGTH", "`500` or `500 steps`, `10 epochs`, `5%` of the run; `epoch` is one"),
