@@ -328,7 +328,8 @@ downhill_status downhill_trainer_advance(downhill_trainer trainer,
 // Requires: event points to a place for it.
 downhill_status downhill_trainer_poll(downhill_trainer trainer, downhill_event *event);
 
-// Trains until something happened, and waits for it; DOWNHILL_EVENT_FINISHED at the end, and again. For a thread of its own.
+// Trains until something happened, and waits for it; DOWNHILL_EVENT_FINISHED at the end, and again. For a thread of its own:
+// all other calls on this trainer wait until then, so who wants to pause or cancel calls downhill_trainer_advance() instead.
 //
 // Requires: event points to a place for it.
 downhill_status downhill_trainer_next_event(downhill_trainer trainer,

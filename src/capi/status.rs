@@ -67,7 +67,7 @@ thread_local! {
 /// what to do; empty before the first. The text is the library's, and valid until the next call on this thread fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn downhill_last_message() -> *const c_char {
-    MESSAGE.with_borrow(|message| message.as_ptr())
+    MESSAGE.try_with(|message| message.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
 /// The library's version, such as "0.1.0": a text that is always valid.
@@ -80,23 +80,36 @@ pub extern "C" fn downhill_version() -> *const c_char {
 pub(super) fn guard(work: impl FnOnce() -> Outcome) -> downhill_status {
     use downhill_status::*;
     // What a panic leaves half done is locked away with its handle.
-    let failure = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(())) => return DOWNHILL_STATUS_OK,
-        Ok(Err(failure)) => failure,
-        Err(_) => Failure::Broken,
+    let told = catch_unwind(AssertUnwindSafe(|| work().map_err(told)));
+    let broken = || {
+        (
+            DOWNHILL_STATUS_PANIC,
+            "a fault of downhill itself; free what the call worked on, and report it".to_owned(),
+        )
     };
-    let (status, message) = match failure {
+    let (status, message) = match told.unwrap_or_else(|_| Err(broken())) {
+        Ok(()) => return DOWNHILL_STATUS_OK,
+        Err(told) => told,
+    };
+    // A thread that is ending has no place for it any more.
+    let _ =
+        MESSAGE.try_with(|kept| kept.replace(CString::new(message.replace('\0', " ")).unwrap_or_default()));
+    status
+}
+
+/// What a failure is to the caller, and what there is to say of it.
+fn told(failure: Failure) -> (downhill_status, String) {
+    use downhill_status::*;
+    match failure {
         Failure::Null(what) => (DOWNHILL_STATUS_NULL_POINTER, format!("{what} must not be null")),
         Failure::Handle(message) => (DOWNHILL_STATUS_HANDLE, message),
         Failure::Text(what) => (DOWNHILL_STATUS_TEXT, format!("{what} is not UTF-8")),
         Failure::Broken => {
-            let message = "a fault of downhill itself; free what the call worked on, and report it";
+            let message = "an earlier call on this ended in a fault of downhill itself; free it";
             (DOWNHILL_STATUS_PANIC, message.to_owned())
         }
         Failure::Engine(error) => (status_of(&error), error.to_string()),
-    };
-    MESSAGE.set(CString::new(message.replace('\0', " ")).unwrap_or_default());
-    status
+    }
 }
 
 fn status_of(error: &Error) -> downhill_status {

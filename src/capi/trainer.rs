@@ -238,7 +238,8 @@ pub unsafe extern "C" fn downhill_trainer_poll(
     })
 }
 
-/// Trains until something happened, and waits for it; DOWNHILL_EVENT_FINISHED at the end, and again. For a thread of its own.
+/// Trains until something happened, and waits for it; DOWNHILL_EVENT_FINISHED at the end, and again. For a thread of its own:
+/// all other calls on this trainer wait until then, so who wants to pause or cancel calls downhill_trainer_advance() instead.
 ///
 /// # Safety
 /// event points to a place for it.

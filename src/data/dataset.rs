@@ -191,7 +191,7 @@ impl Dataset {
     /// compute pass of the app wrote is trained on without a way over the host. Features are [rows, features] of f32, or of
     /// bytes four to a word; targets a u32 a row, below the count of classes, or [rows, width] of f32. The app may write them
     /// anew between two calls of [`Trainer::advance`](crate::Trainer::advance); nobody checks that they are finite, or labels
-    /// classes. They do not count as memory of the run.
+    /// classes. They do not count as memory of the run, and must not be destroyed while it goes on.
     ///
     /// # Errors
     /// [`Error::Shape`] for buffers that are too small or are not for storage, no rows, or more than 2³²−1.
@@ -203,7 +203,15 @@ impl Dataset {
         encoding: Encoding,
         task: Task,
     ) -> Result<Self> {
-        let count = rows.saturating_mul(feature_shape.iter().product());
+        if let Encoding::U8 { scale } = encoding
+            && !scale.is_finite()
+        {
+            return Err(Error::shape(
+                "Dataset::from_buffers",
+                format!("the scale is {scale}, not a finite number"),
+            ));
+        }
+        let count = feature_shape.iter().fold(rows, |count, size| count.saturating_mul(*size));
         let widths = [("features", &features, count.saturating_mul(encoding.bytes())), {
             ("targets", &targets, rows.saturating_mul(task.width()).saturating_mul(size_of::<u32>()))
         }];

@@ -52,9 +52,14 @@ impl SpanTimer {
         Ok(Some(Self { gpu: gpu.clone(), queries, resolved, readback, round: 0, spans: 0 }))
     }
 
-    /// Whether another round can be recorded, and another pass in the one that is.
+    /// Whether another round can be recorded.
     pub(crate) fn has_room(&self) -> bool {
-        self.readback.has_room() && self.spans < SPANS
+        self.readback.has_room()
+    }
+
+    /// Whether another pass of the round that is being recorded can be timed.
+    pub(crate) fn has_spans(&self) -> bool {
+        self.spans < SPANS
     }
 
     /// What the descriptor of the round's next pass takes; there must be room.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::optim::PlateauState;
 use crate::solve::MethodMemory;
-use crate::train::{LossScale, NamedTensor, Snapshot};
+use crate::train::{LossScale, NamedTensor, Renaming, Snapshot, new_names};
 use crate::{Error, Result, atomic};
 
 use super::tensor_file::{Encoded, TensorFile, encode, memory};
@@ -121,7 +121,14 @@ pub fn model_to_bytes(parameters: &[NamedTensor]) -> Result<Vec<u8>> {
 /// [`Error::Read`] where there is no such file, [`Error::Run`] where it is damaged or not f32.
 pub fn read_model(path: &Path) -> Result<Vec<NamedTensor>> {
     let bytes = fs::read(path).map_err(|error| Error::read(path, error))?;
-    parse_model(path, &bytes)
+    parse_model(path, &bytes, &[])
+}
+
+/// Reads the tensors of a model under other names; those that are left out may be of any type.
+#[cfg(feature = "cli")]
+pub(crate) fn read_renamed(path: &Path, rules: &[Renaming]) -> Result<Vec<NamedTensor>> {
+    let bytes = fs::read(path).map_err(|error| Error::read(path, error))?;
+    parse_model(path, &bytes, rules)
 }
 
 /// Reads θ from the bytes of such a file.
@@ -136,10 +143,10 @@ pub fn read_model(path: &Path) -> Result<Vec<NamedTensor>> {
 /// # Errors
 /// [`Error::Run`] where they are damaged or not f32.
 pub fn model_from_bytes(bytes: &[u8]) -> Result<Vec<NamedTensor>> {
-    parse_model(memory(), bytes)
+    parse_model(memory(), bytes, &[])
 }
 
-fn parse_model(path: &Path, bytes: &[u8]) -> Result<Vec<NamedTensor>> {
+fn parse_model(path: &Path, bytes: &[u8], rules: &[Renaming]) -> Result<Vec<NamedTensor>> {
     let file = TensorFile::parse(path, bytes)?;
     let order = match file.header::<ModelHeader>()? {
         Some(header) => header.order,
@@ -150,7 +157,9 @@ fn parse_model(path: &Path, bytes: &[u8]) -> Result<Vec<NamedTensor>> {
         }
     };
     file.only(order.len())?;
-    order.iter().map(|name| file.tensor(name, name)).collect()
+    let old: Vec<&str> = order.iter().map(String::as_str).collect();
+    let kept = old.iter().zip(new_names(&old, rules)?).filter_map(|(old, new)| new.map(|new| (*old, new)));
+    kept.map(|(old, new)| file.tensor(old, &new)).collect()
 }
 
 /// Writes all that resuming needs as one file, atomically; the folder is made where there is none.
@@ -432,6 +441,12 @@ mod tests {
         fs::write(&path, safetensors::serialize([("a", double)], None).unwrap()).unwrap();
         assert!(
             read_model(&path).unwrap_err().to_string().contains("`a` is F64, and F32, F16 or BF16 is read")
+        );
+        #[cfg(feature = "cli")]
+        assert_eq!(
+            read_renamed(&path, &["a=".parse().unwrap()]).unwrap(),
+            [],
+            "what is left out may be of any type"
         );
     }
 

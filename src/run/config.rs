@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use toml::{Table, Value};
 
+use super::checkpoint::read_renamed;
 use super::modifiers::{modifiers, written};
 use super::settings::{NAME, Settings};
 use crate::data::{DataSpec, Schema, Split, TestSpec, load_as};
@@ -14,8 +15,8 @@ use crate::nn::{Loss, Mode, ModelSpec};
 use crate::optim::{HyperValue, Optimizer, Schedule, UPDATE_RULES};
 use crate::plan::Precision;
 use crate::solve::{METHODS, Method, Tolerances};
-use crate::train::{BatchSize, Choice, Length, LineSearch, Renaming, TrainOptions, rename};
-use crate::{AdapterChoice, Error, GpuOptions, MemoryLimit, Result, read_model};
+use crate::train::{BatchSize, Choice, Length, LineSearch, Renaming, TrainOptions};
+use crate::{AdapterChoice, Error, GpuOptions, MemoryLimit, Result};
 
 const MODEL: &str = "mlp:128";
 const OPTIMIZER: &str = "adam";
@@ -124,6 +125,10 @@ impl RunConfig {
             log_every: settings.log_every.unwrap_or(LOG_EVERY),
             resident: Choice::parse("resident", settings.resident.as_deref().unwrap_or(AUTO))?,
         };
+        if settings.init.is_none() && !settings.init_rename.is_empty() {
+            let message = "says what tensors of a file are called; say which file with init";
+            return Err(Error::setting("init-rename", message));
+        }
         let test = settings.test.as_deref().map(str::parse::<TestSpec>).transpose()?;
         Ok(RunConfig {
             data: absolute(data.parse()?)?,
@@ -242,7 +247,7 @@ impl RunConfig {
     /// [`Error::Read`] and [`Error::Run`] for the file, [`Error::Setting`] for names that it does not have.
     pub fn load_initial(&mut self) -> Result<()> {
         if let Some(path) = &self.init {
-            self.options.initial = rename(read_model(path)?, &self.init_rename)?.into();
+            self.options.initial = read_renamed(path, &self.init_rename)?.into();
         }
         Ok(())
     }

@@ -71,7 +71,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
     /// What the model calls tensors of --init, as often as needed: `fc1.*=0.*`; `head.*=` leaves them out
-    #[arg(long, value_name = "OLD=NEW", requires = "init")]
+    #[arg(long, value_name = "OLD=NEW")]
     #[serde(default)]
     pub init_rename: Vec<String>,
     /// Rows that one update averages over: a number, or `auto` for as many as fit, or fewer if as fast [default: 128]

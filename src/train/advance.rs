@@ -8,7 +8,7 @@ use super::options::TrainOptions;
 use super::pace::Pace;
 use super::replays::{Sent, Way};
 use super::trainer::{Session, Trainer};
-use crate::gpu::Patience;
+use crate::gpu::{Patience, SpanTimer};
 use crate::{Error, Result};
 
 /// What a call of [`Trainer::advance`] did.
@@ -86,11 +86,11 @@ enum Next {
 }
 
 impl Trainer {
-    /// Trains for about so long a time on the device, within a frame of an app: submits as much work as fits, and waits for
-    /// nothing. A step that takes longer is divided between calls at any of its launches. What launches cost is learnt from
+    /// Trains for about so long a time on the device, within a frame of an app: submits as much work as fits, 48 short steps
+    /// or so at most, and does not wait for the device. A step that takes longer is divided between calls at any of its launches. What launches cost is learnt from
     /// timestamps: each is submitted by itself when it is first met, so the first calls do little. A launch that reaches beyond
-    /// the time shortens the calls to come. On a device without timestamps the costs are estimates, which grow where the
-    /// work of one call is not done by the next.
+    /// the time shortens the calls to come. On a device without timestamps the costs are estimates, which are corrected where
+    /// work is seen to be done earlier, or to be under way later.
     ///
     /// Results come by [`Trainer::poll`], which an app calls in every frame: what there is to say is kept until then. The parameters are bit for bit those of [`Trainer::next_event`], with which calls may
     /// alternate.
@@ -144,6 +144,11 @@ impl Trainer {
     pub fn poll(&mut self) -> Result<Option<Event>> {
         if self.events.is_empty() && self.session.engine.is_some() {
             self.collect(Patience::None)?;
+            let engine = self.session.engine()?;
+            if engine.has_room() {
+                engine.fetch_history()?;
+            }
+            self.end_if_done();
         }
         if let Some(event) = self.events.pop_front() {
             return Ok(Some(event));
@@ -170,24 +175,28 @@ impl Trainer {
     }
 
     /// Ends the run with the last whole step, without another evaluation: [`Event::Finished`] comes next, behind what is under way.
-    /// Launches of a step that is half submitted are submitted now; none is waited for.
+    /// Launches of a step that is half submitted are submitted now; the device is not waited for. A trainer that is paused is no
+    /// longer.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] where memory ran out for good, [`Error::Device`] where the device fails.
     pub fn cancel(&mut self) -> Result<()> {
         self.complete()?;
-        self.session.engine()?.flush();
+        let engine = self.session.engine()?;
+        engine.flush();
+        if engine.has_room() {
+            engine.fetch_history()?;
+        }
+        self.is_paused = false;
         self.closing = None;
         self.stream = None;
         self.is_cancelled = true;
         Ok(())
     }
 
-    /// Completes a step that has begun to change θ, or that the read-out of θ would come between: who looks at θ sees whole
-    /// steps.
+    /// Completes a step that has begun to change θ: who looks at θ sees whole steps.
     pub(super) fn make_whole(&mut self) -> Result<()> {
-        let engine = self.session.engine()?;
-        if engine.is_updating() || engine.has_readout() { self.complete() } else { Ok(()) }
+        if self.session.engine()?.is_updating() { self.complete() } else { Ok(()) }
     }
 
     /// Errors for runs whose every step waits for numbers.
@@ -210,32 +219,39 @@ impl Trainer {
     fn advance_within(&mut self, granted: Duration) -> Result<Advance> {
         self.collect(Patience::None)?;
         self.sound()?;
-        let engine = self.session.engine.as_mut().ok_or_else(Session::gone)?;
+        let engine = self.session.engine.as_ref().ok_or_else(Session::gone)?;
         let mut pace = self.session.pace.take().unwrap_or_else(|| Pace::new(&self.gpu, engine));
+        let advanced = self.advance_with(&mut pace, granted);
+        self.session.pace = Some(pace);
+        advanced
+    }
+
+    fn advance_with(&mut self, pace: &mut Pace, granted: Duration) -> Result<Advance> {
+        let engine = self.session.engine()?;
         pace.begin(engine, granted)?;
         // All steps of a call share a submit, as far as a staging slot has room for them.
         let shared = engine.share_submits(Some(u64::MAX));
         let step = self.progress.step;
         let mut launches = 0;
-        let stopped = self.fill(&mut pace, &mut launches);
+        let stopped = self.fill(pace, &mut launches);
         let engine = self.session.engine()?;
         engine.share_submits(shared);
-        let stopped = stopped?;
+        // Also where something failed: what is recorded goes, and its times come back to whom they belong.
         pace.end(engine)?;
+        let stopped = stopped?;
         if engine.has_room() {
             engine.fetch_history()?;
         }
         let steps = self.progress.step - step;
-        let advanced = Advance { steps, launches, expected: pace.expected(), took: pace.took(), stopped };
-        self.session.pace = Some(pace);
-        Ok(advanced)
+        Ok(Advance { steps, launches, expected: pace.expected(), took: pace.took(), stopped })
     }
 
     /// Records as much as `pace` has room for.
     fn fill(&mut self, pace: &mut Pace, launches: &mut u64) -> Result<Stopped> {
         loop {
             let engine = self.session.engine()?;
-            if pace.is_behind(engine) {
+            let has_timers = engine.spans.as_ref().is_none_or(SpanTimer::has_room);
+            if pace.is_behind() || !has_timers || engine.is_out_of_history() {
                 return Ok(Stopped::Device);
             }
             let Some((plan, recorded, left)) = engine.under_way() else {
@@ -244,7 +260,7 @@ impl Trainer {
                     Next::Goes => continue,
                 }
             };
-            let count = pace.take(plan, recorded).min(left);
+            let count = pace.take(plan, recorded, left, engine.times_stretch());
             if count == 0 {
                 return Ok(Stopped::Time);
             }
@@ -258,8 +274,7 @@ impl Trainer {
 
     /// Begins the next replay, or what else comes next.
     fn begin_next(&mut self) -> Result<Next> {
-        let engine = self.session.engine()?;
-        if engine.is_out_of_history() || !engine.has_slot()? {
+        if !self.session.engine()?.has_slot()? {
             return Ok(Next::Stops(Stopped::Device));
         }
         if self.is_cancelled || self.is_closed {
@@ -285,8 +300,17 @@ impl Trainer {
     }
 
     fn when_all_is_done(&mut self) -> Next {
-        self.finished = self.sent.is_empty();
+        self.end_if_done();
         Next::Stops(if self.finished { Stopped::Finished } else { Stopped::Device })
+    }
+
+    /// Takes note of the end of a run of which nothing is left to send or to come.
+    fn end_if_done(&mut self) {
+        let is_over = self.is_cancelled || self.is_closed || (self.is_over() && self.progress.batch == 0);
+        if is_over && self.closing.is_none() && self.under_way.is_none() && self.sent.is_empty() {
+            self.stream = None;
+            self.finished = true;
+        }
     }
 
     /// Whether the next step depends on results that are on their way: on the loss of an epoch that the schedule watches, or

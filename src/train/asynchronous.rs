@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -18,24 +18,9 @@ const GRANTED: Duration = Duration::from_millis(10);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The next event of a training; see [`Trainer::next_event_async`].
-///
-/// ```
-/// use downhill::{Event, NextEvent};
-///
-/// # use downhill::{Gpu, GpuOptions, Optimizer, TrainOptions, Trainer, data};
-/// # let gpu = Gpu::new(&GpuOptions::default())?;
-/// # let rows = data::load(&"random:64x4:2".parse()?, None, None, 0)?;
-/// # let options = TrainOptions::new("linear".parse()?, Optimizer::new("sgd")?);
-/// # let mut trainer = Trainer::new(&gpu, rows, options)?;
-/// let next: NextEvent<'_> = trainer.next_event_async();
-/// // Any executor does; this one is of the crate pollster.
-/// let event = pollster::block_on(next)?;
-/// assert!(matches!(event, Event::Epoch(epoch) if epoch.epoch == 1));
-/// # Ok::<(), downhill::Error>(())
-/// ```
 pub struct NextEvent<'a> {
     trainer: &'a mut Trainer,
-    alarm: Option<Sender<Waker>>,
+    alarm: Option<Alarm>,
 }
 
 impl Trainer {
@@ -68,14 +53,15 @@ impl Future for NextEvent<'_> {
             Ok(Some(event)) => return Poll::Ready(Ok(event)),
             Err(error) => return Poll::Ready(Err(error)),
         }
-        let waker = context.waker().clone();
-        match this.alarm.get_or_insert_with(alarm).send(waker) {
-            Ok(()) => Poll::Pending,
-            Err(_) => Poll::Ready(Err(Error::Device {
-                doing: "waiting for steps".to_owned(),
-                message: "the system gives no thread".to_owned(),
-            })),
-        }
+        let alarm = match this.alarm.take() {
+            Some(alarm) => alarm,
+            None => match Alarm::new() {
+                Ok(alarm) => alarm,
+                Err(error) => return Poll::Ready(Err(error)),
+            },
+        };
+        this.alarm.insert(alarm).set(context.waker());
+        Poll::Pending
     }
 }
 
@@ -93,15 +79,36 @@ impl Trainer {
     }
 }
 
-/// A thread that wakes whom it is given after a pause, until its sender is dropped.
-fn alarm() -> Sender<Waker> {
-    let (sender, wakers) = channel::<Waker>();
-    // Without a thread the receiver is dropped here, and sending tells so.
-    let _ = thread::Builder::new().name("downhill alarm".to_owned()).spawn(move || {
-        for waker in wakers {
-            thread::sleep(PAUSE);
-            waker.wake();
-        }
-    });
-    sender
+/// A thread that wakes whom it was last told of, after a pause, until this is dropped.
+struct Alarm(Arc<Mutex<Option<Waker>>>);
+
+impl Alarm {
+    fn new() -> Result<Self> {
+        let told = Arc::new(Mutex::new(None));
+        let rings = Arc::downgrade(&told);
+        let ring = move || {
+            while let Some(told) = rings.upgrade() {
+                let waker = lock(&told).take();
+                // Not held while it sleeps, so that it ends when the future does.
+                drop(told);
+                waker.into_iter().for_each(Waker::wake);
+                thread::sleep(PAUSE);
+            }
+        };
+        let started = thread::Builder::new().name("downhill alarm".to_owned()).spawn(ring);
+        started.map_err(|error| Error::Device {
+            doing: "waiting for steps".to_owned(),
+            message: format!("the system gives no thread: {error}"),
+        })?;
+        Ok(Alarm(told))
+    }
+
+    fn set(&self, waker: &Waker) {
+        *lock(&self.0) = Some(waker.clone());
+    }
+}
+
+fn lock(waker: &Mutex<Option<Waker>>) -> MutexGuard<'_, Option<Waker>> {
+    // Set whole, so a panic elsewhere cannot spoil it.
+    waker.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -43,6 +43,7 @@ pub use options::{BatchSize, Choice, Length, TrainOptions};
 pub(crate) use predictor::prediction;
 pub use predictor::{Predictions, Predictor};
 pub use profile::LaunchTime;
+pub(crate) use renaming::new_names;
 pub use renaming::{Renaming, rename};
 pub(crate) use state::DATA;
 #[cfg(feature = "onnx")]

@@ -7,9 +7,8 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::trainer::TRAIN;
@@ -33,11 +32,12 @@ const MOST_RESERVE: f64 = 0.1;
 /// Seconds below which no launch is believed to be: the counters of some drivers stand still over a short pass.
 const LEAST: f64 = 1e-7;
 
-/// Without timestamps: what the estimates are multiplied by where the work of a call was not done by the next call, and
-/// where it was; and within what.
-const SLOWER: f64 = 1.5;
-const FASTER: f64 = 0.97;
-const FACTORS: Range<f64> = 0.25..1e4;
+/// Without timestamps: what the factor of the estimates comes down by at a time, to 1, and within what it is.
+const FASTER: f64 = 0.98;
+const FACTORS: Range<f64> = 1e-2..1e4;
+
+/// Seconds that a call may be granted, and that the calls to come may be shortened by: what nobody draws for is no frame.
+const MOST: f64 = 1.0;
 
 /// What launches cost, and what may be submitted.
 pub(super) struct Pace {
@@ -50,8 +50,9 @@ pub(super) struct Pace {
     /// The work of earlier calls that is not known to be done, oldest first.
     rounds: VecDeque<Round>,
     next: u64,
-    /// Stretches of the call under way, and the seconds that are expected of them.
+    /// Stretches of the call under way that are timed, and the seconds that are expected of them and of all.
     stretches: Vec<Stretch>,
+    timed: f64,
     expected: f64,
     /// Seconds that may still be submitted; below zero, what was submitted beyond the time granted.
     balance: f64,
@@ -78,9 +79,17 @@ struct Stretch {
 struct Round {
     tag: u64,
     stretches: Vec<Stretch>,
+    /// Seconds that are expected of the stretches that are timed, and of all.
+    timed: f64,
     expected: f64,
-    /// Set when it is done, where there are no timestamps to tell.
-    done: Option<Arc<AtomicBool>>,
+    /// Without timestamps: when it was submitted, and when it was seen to be done.
+    watch: Option<Watch>,
+}
+
+/// What is known of the time of work without timestamps.
+struct Watch {
+    submitted: Instant,
+    done: Arc<OnceLock<Instant>>,
 }
 
 impl Pace {
@@ -99,6 +108,7 @@ impl Pace {
             rounds: VecDeque::new(),
             next: 0,
             stretches: Vec::new(),
+            timed: 0.0,
             expected: 0.0,
             balance: 0.0,
             reserve: 0.0,
@@ -109,37 +119,41 @@ impl Pace {
 
     /// Begins a call: learns from what has come back since the last one.
     pub fn begin(&mut self, engine: &mut Engine, granted: Duration) -> Result<()> {
-        (self.took, self.expected) = (None, 0.0);
+        (self.took, self.timed, self.expected) = (None, 0.0, 0.0);
         match &mut engine.spans {
             Some(spans) => spans.collect(|tag, times| self.learn(tag, times))?,
             None => {
                 self.gpu.poll()?;
-                self.adapt();
+                self.adapt_at(Instant::now());
             }
         }
-        let granted = granted.as_secs_f64();
-        self.balance = self.balance.min(0.0) + granted;
-        self.reserve = granted * (SPREADS * self.spread).min(MOST_RESERVE);
+        self.grant(granted);
         Ok(())
     }
 
-    /// Whether the device is so far behind that more would only queue up.
-    pub fn is_behind(&self, engine: &Engine) -> bool {
-        self.rounds.len() >= MOST_ROUNDS || engine.spans.as_ref().is_some_and(|spans| !spans.has_room())
+    fn grant(&mut self, granted: Duration) {
+        let granted = granted.as_secs_f64().min(MOST);
+        self.balance = self.balance.clamp(-MOST, 0.0) + granted;
+        self.reserve = granted * (SPREADS * self.spread).min(MOST_RESERVE);
     }
 
-    /// How many launches of `plan` from the number `first` on are to be recorded as one pass; none where the time granted is
-    /// used up. The last of them may reach beyond it; the calls to come are shortened by as much.
-    pub fn take(&mut self, plan: usize, first: usize) -> usize {
-        let mut count = 0;
-        for cost in &self.costs[plan][first..] {
+    /// Whether the device is so far behind that more would only queue up.
+    pub fn is_behind(&self) -> bool {
+        self.rounds.len() >= MOST_ROUNDS
+    }
+
+    /// How many of the `left` launches of `plan` from the number `first` on are to be recorded as one pass; none where the time
+    /// granted is used up. The last of them may reach beyond it; the calls to come are shortened by as much. With `timed` the
+    /// pass is.
+    pub fn take(&mut self, plan: usize, first: usize, left: usize, timed: bool) -> usize {
+        let (mut count, before) = (0, self.expected);
+        for cost in &self.costs[plan][first..first + left] {
             let is_alone = self.has_timestamps && cost.learnt.is_none();
-            if self.balance <= self.reserve || (is_alone && count > 0) {
+            if self.balance <= self.reserve || (is_alone && (count > 0 || !timed)) {
                 break;
             }
             // What nothing is known of takes all that is left.
-            let seconds = cost.learnt.or(self.factor.map(|factor| factor * cost.estimate));
-            let seconds = seconds.unwrap_or(self.balance);
+            let seconds = self.seconds(cost).unwrap_or(self.balance);
             self.balance -= seconds;
             self.expected += seconds;
             count += 1;
@@ -147,29 +161,46 @@ impl Pace {
                 break;
             }
         }
-        if count > 0 {
+        if count > 0 && timed {
+            self.timed += self.expected - before;
             self.stretches.push(Stretch { plan, launches: first..first + count });
         }
         count
     }
 
+    /// Has the calls to come pay for launches that were submitted out of turn.
+    pub fn charge(&mut self, plan: usize, first: usize, left: usize) {
+        let seconds = self.costs[plan][first..first + left].iter().filter_map(|cost| self.seconds(cost));
+        let seconds: f64 = seconds.sum();
+        self.balance -= seconds;
+    }
+
+    fn seconds(&self, cost: &Cost) -> Option<f64> {
+        cost.learnt.or(self.factor.map(|factor| factor * cost.estimate))
+    }
+
     /// Ends a call: submits what was recorded.
     pub fn end(&mut self, engine: &mut Engine) -> Result<()> {
-        if self.stretches.is_empty() {
+        let stretches = std::mem::take(&mut self.stretches);
+        if stretches.is_empty() && self.expected == 0.0 {
             engine.flush();
             return Ok(());
         }
         let tag = self.next;
         self.next += 1;
-        let stretches = std::mem::take(&mut self.stretches);
         engine.end_round(tag)?;
-        let done = (!self.has_timestamps).then(|| {
-            let done = Arc::new(AtomicBool::new(false));
+        let watch = (!self.has_timestamps).then(|| {
+            let done = Arc::new(OnceLock::new());
             let told = Arc::clone(&done);
-            self.gpu.queue().on_submitted_work_done(move || told.store(true, Ordering::Release));
-            done
+            // Called by whoever polls the device next, the app or the next call.
+            self.gpu.queue().on_submitted_work_done(move || {
+                // Set once: nobody else does.
+                let _ = told.set(Instant::now());
+            });
+            Watch { submitted: Instant::now(), done }
         });
-        self.rounds.push_back(Round { tag, stretches, expected: self.expected, done });
+        let (timed, expected) = (self.timed, self.expected);
+        self.rounds.push_back(Round { tag, stretches, timed, expected, watch });
         Ok(())
     }
 
@@ -188,31 +219,47 @@ impl Pace {
         while self.rounds.front().is_some_and(|round| round.tag < tag) {
             self.rounds.pop_front();
         }
-        if let Some(round) = self.rounds.pop_front() {
-            let took = times.iter().sum::<f64>();
-            self.balance += round.expected - took.min(TRUSTED * round.expected);
-            self.took = Some(Duration::from_secs_f64(took));
-            let beyond = (took / round.expected - 1.0).clamp(0.0, 1.0);
-            self.spread += (beyond - self.spread) / REMEMBERED;
-            for (Stretch { plan, launches }, seconds) in round.stretches.into_iter().zip(times) {
-                correct(&mut self.costs[plan][launches], seconds.max(LEAST), &mut self.factor);
-            }
+        if self.rounds.front().is_none_or(|round| round.tag != tag) {
+            return;
+        }
+        let Some(round) = self.rounds.pop_front() else { return };
+        let took = times.iter().sum::<f64>();
+        // What was not timed took as much longer, or less.
+        let ratio = took / round.timed;
+        self.balance += round.expected * (1.0 - ratio.min(TRUSTED));
+        self.took = Some(Duration::from_secs_f64(round.expected * ratio));
+        self.spread += ((ratio - 1.0).clamp(0.0, 1.0) - self.spread) / REMEMBERED;
+        for (Stretch { plan, launches }, seconds) in round.stretches.into_iter().zip(times) {
+            correct(&mut self.costs[plan][launches], seconds.max(LEAST), &mut self.factor);
         }
     }
 
-    /// Without timestamps: whether the work of the last call was done by this one.
-    fn adapt(&mut self) {
-        let is_done = |round: &Round| round.done.as_ref().is_none_or(|done| done.load(Ordering::Acquire));
-        let was_under_way = !self.rounds.is_empty();
-        while self.rounds.front().is_some_and(is_done) {
+    /// Without timestamps: what is known of a round's time is that it ended before it was seen to be done, and after the last
+    /// look that saw it under way. Estimates that contradict that are corrected; those that were raised come down again slowly,
+    /// since it may have been the app's own work that was waited for.
+    fn adapt_at(&mut self, now: Instant) {
+        while let Some(round) = self.rounds.front_mut() {
+            let Some(Watch { submitted, done }) = &round.watch else { return };
+            let (ended, expected) = (done.get().copied(), round.expected);
+            let seconds = (ended.unwrap_or(now) - *submitted).as_secs_f64();
+            let factor = self.factor.unwrap_or(1.0);
+            let ratio = match ended {
+                None => (seconds / expected).max(1.0),
+                Some(_) if seconds < expected => seconds / expected,
+                Some(_) => (1.0 / factor).clamp(FASTER, 1.0),
+            };
+            self.factor = Some((factor * ratio).clamp(FACTORS.start, FACTORS.end));
+            if ended.is_none() {
+                // The next look compares with what is expected now.
+                round.expected *= ratio;
+                return;
+            }
+            if seconds < expected {
+                // It was charged too much.
+                self.balance += expected - seconds;
+            }
             self.rounds.pop_front();
         }
-        let change = match (was_under_way, self.rounds.is_empty()) {
-            (true, true) => FASTER,
-            (true, false) => SLOWER,
-            (false, _) => 1.0,
-        };
-        self.factor = self.factor.map(|factor| (factor * change).clamp(FACTORS.start, FACTORS.end));
     }
 }
 
@@ -234,6 +281,77 @@ fn correct(costs: &mut [Cost], seconds: f64, factor: &mut Option<f64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::GpuOptions;
+
+    /// 600 frames of 16 ms without timestamps that grant 4 ms each; work is seen to be done at the first frame behind it. The
+    /// launches and the milliseconds that the device worked.
+    fn without_timestamps(estimate: f64, truth: f64) -> (usize, f64) {
+        let mut pace = Pace {
+            gpu: Gpu::new(&GpuOptions::default()).unwrap(),
+            costs: vec![vec![Cost { estimate, learnt: None }]],
+            has_timestamps: false,
+            factor: Some(1.0),
+            rounds: VecDeque::new(),
+            next: 0,
+            stretches: Vec::new(),
+            timed: 0.0,
+            expected: 0.0,
+            balance: 0.0,
+            reserve: 0.0,
+            spread: 0.0,
+            took: None,
+        };
+        let (mut launches, mut free_at) = (0, 0.0);
+        // The device's own time runs in frames, not on this machine's clock.
+        let began = Instant::now();
+        let at = |seconds: f64| began + Duration::from_secs_f64(seconds);
+        let mut under_way: VecDeque<f64> = VecDeque::new();
+        for frame in 0..600 {
+            let now = f64::from(frame) * 0.016;
+            while under_way.front().is_some_and(|end| *end <= now) {
+                under_way.pop_front();
+                let done = pace.rounds.iter().filter_map(|round| round.watch.as_ref());
+                if let Some(watch) = done.into_iter().find(|watch| watch.done.get().is_none()) {
+                    watch.done.set(at(now)).unwrap();
+                }
+            }
+            pace.adapt_at(at(now));
+            pace.grant(Duration::from_millis(4));
+            let mut count = 0;
+            while !pace.is_behind() && pace.take(0, 0, 1, true) > 0 {
+                count += 1;
+            }
+            if count > 0 {
+                let expected = std::mem::take(&mut pace.expected);
+                let watch = Some(Watch { submitted: at(now), done: Arc::default() });
+                let stretches = std::mem::take(&mut pace.stretches);
+                pace.rounds.push_back(Round { tag: 0, stretches, timed: expected, expected, watch });
+                free_at = f64::max(free_at, now) + truth * count as f64;
+                under_way.push_back(free_at);
+                launches += count;
+            }
+        }
+        (launches, 1e3 * truth * launches as f64)
+    }
+
+    /// 9.6 s of frames grant 2.4 s.
+    #[test]
+    fn without_timestamps_work_neither_stalls_nor_fills_the_frames() {
+        // Seconds of a launch, estimated and true; the milliseconds of work that are too few and too many.
+        let rows = [
+            (1e-4, 1e-4, 2200.0, 2500.0),
+            (5e-3, 17e-3, 1500.0, 9600.0),
+            (50e-3, 100e-3, 1200.0, 9600.0),
+            // Cheaper than thought: less is done, not more.
+            (1e-3, 1e-4, 200.0, 2500.0),
+            // Dearer than thought: what is seen of that are frames that work fills.
+            (1e-4, 4e-4, 2200.0, 9600.0),
+        ];
+        for (estimate, truth, least, most) in rows {
+            let (launches, worked) = without_timestamps(estimate, truth);
+            assert!((least..most).contains(&worked), "{estimate} {truth}: {launches} launches, {worked} ms");
+        }
+    }
 
     fn costs(seconds: &[f64]) -> Vec<Cost> {
         seconds.iter().map(|seconds| Cost { estimate: *seconds, learnt: None }).collect()

@@ -78,29 +78,37 @@ impl fmt::Display for Renaming {
 /// # Errors
 /// [`Error::Setting`] for a rule that fits no tensor, and where two tensors end with one name.
 pub fn rename(tensors: Vec<NamedTensor>, rules: &[Renaming]) -> Result<Vec<NamedTensor>> {
+    let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let new = new_names(&names, rules)?;
+    let named = tensors.into_iter().zip(new);
+    Ok(named.filter_map(|(tensor, name)| name.map(|name| NamedTensor { name, ..tensor })).collect())
+}
+
+/// The new name of each tensor, none to leave it out.
+pub(crate) fn new_names(names: &[&str], rules: &[Renaming]) -> Result<Vec<Option<String>>> {
     let wrong = |message: String| Err(Error::setting("init-rename", message));
     for rule in rules {
-        if !tensors.iter().any(|tensor| rule.of(&tensor.name).is_some()) {
-            return wrong(format!("`{rule}` fits none of {}", listed(&tensors)));
+        if !names.iter().any(|name| rule.of(name).is_some()) {
+            return wrong(format!("`{rule}` fits none of {}", listed(names)));
         }
     }
-    let mut renamed: Vec<NamedTensor> = Vec::with_capacity(tensors.len());
-    for tensor in tensors {
-        let new = rules.iter().find_map(|rule| rule.of(&tensor.name));
-        let Some(name) = new.unwrap_or_else(|| Some(tensor.name.clone())) else { continue };
-        if renamed.iter().any(|other| other.name == name) {
-            return wrong(format!("two tensors would be `{name}`"));
-        }
-        renamed.push(NamedTensor { name, ..tensor });
+    let new = names.iter().map(|name| {
+        let renamed = rules.iter().find_map(|rule| rule.of(name));
+        renamed.unwrap_or_else(|| Some((*name).to_owned()))
+    });
+    let new: Vec<Option<String>> = new.collect();
+    let mut sorted: Vec<&String> = new.iter().flatten().collect();
+    sorted.sort_unstable();
+    match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => wrong(format!("two tensors would be `{}`", pair[0])),
+        None => Ok(new),
     }
-    Ok(renamed)
 }
 
 /// The names of tensors, as a message gives them.
-fn listed(tensors: &[NamedTensor]) -> String {
-    let names: Vec<&str> = tensors.iter().take(LISTED).map(|tensor| tensor.name.as_str()).collect();
-    let more = tensors.len().saturating_sub(LISTED);
-    let names = names.join(", ");
+fn listed(names: &[&str]) -> String {
+    let more = names.len().saturating_sub(LISTED);
+    let names = names[..names.len().min(LISTED)].join(", ");
     if more > 0 { format!("{names} and {more} more") } else { names }
 }
 
@@ -110,7 +118,8 @@ fn listed(tensors: &[NamedTensor]) -> String {
 /// [`Error::Shape`] for a name that is not there, and another shape.
 pub(super) fn overlay(parameters: &mut [NamedTensor], tensors: &[NamedTensor]) -> Result<()> {
     let refused = |message: String| Err(Error::shape("setting parameters", message));
-    let known = listed(parameters);
+    let known: Vec<&str> = parameters.iter().map(|own| own.name.as_str()).collect();
+    let known = listed(&known);
     for tensor in tensors {
         let Some(own) = parameters.iter_mut().find(|own| own.name == tensor.name) else {
             return refused(format!("there is no `{}`; the parameters are {known}", tensor.name));

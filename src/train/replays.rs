@@ -160,7 +160,13 @@ impl Trainer {
 
     /// Completes the replay that was sent in stretches, if there is one.
     pub(super) fn complete(&mut self) -> Result<()> {
-        self.session.engine()?.complete();
+        let Session { engine, pace, .. } = &mut self.session;
+        let engine = engine.as_mut().ok_or_else(Session::gone)?;
+        // What is submitted out of turn, the frames to come pay for.
+        if let (Some(pace), Some((plan, recorded, left))) = (pace, engine.under_way()) {
+            pace.charge(plan, recorded, left);
+        }
+        engine.complete();
         self.under_way.take().map_or(Ok(()), |sent| self.take_note(sent, Way::Whole))
     }
 

@@ -227,9 +227,11 @@ impl Trainer {
     /// # Errors
     /// [`Error::Shape`] for a name that the model does not have, another shape, or after a step; all is then as it was.
     pub fn set_parameters(&mut self, tensors: &[NamedTensor]) -> Result<()> {
-        if self.progress.step > 0 {
-            let message =
-                format!("{} steps were made already; set them before the first", self.progress.step);
+        if self.progress.step > 0 || self.session.laid_out()?.has_begun() {
+            let message = match self.progress.step {
+                0 => "a step was begun already; set them before".to_owned(),
+                steps => format!("{steps} steps were made already; set them before the first"),
+            };
             return Err(Error::shape("setting parameters", message));
         }
         let mut parameters = self.parameters()?;

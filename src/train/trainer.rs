@@ -407,7 +407,7 @@ impl Trainer {
         self.sound()?;
         let batches = self.batches_per_epoch();
         // Where memory ran out in the evaluation, or it was begun in an app's frame, the epoch is still to be ended.
-        if self.progress.batch == batches {
+        if self.progress.batch == batches || self.closing.is_some() {
             return self.end_epoch(true);
         }
         if let Some(method) = self.options().method.clone() {

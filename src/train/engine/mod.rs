@@ -299,9 +299,9 @@ impl Engine {
         self.update.as_ref().and_then(Updater::readout).unwrap_or_else(|| self.theta())
     }
 
-    /// Whether θ as the user reads it is another vector.
-    pub fn has_readout(&self) -> bool {
-        self.update.as_ref().is_some_and(|update| update.readout().is_some())
+    /// Whether anything was replayed.
+    pub fn has_begun(&self) -> bool {
+        self.replays > 0 || self.under_way.is_some()
     }
 
     /// Has the vectors that follow θ begin as θ.

@@ -120,10 +120,16 @@ impl Engine {
         step.recorded = step.recorded.saturating_add(count).min(step.launches);
     }
 
-    /// As [`Engine::record`], timed where the device can.
+    /// Whether [`Engine::record_stretch`] times the next stretch, as far as the device can.
+    pub fn times_stretch(&self) -> bool {
+        self.spans.as_ref().is_none_or(SpanTimer::has_spans)
+    }
+
+    /// As [`Engine::record`], timed where the device can and a round has room.
     pub fn record_stretch(&mut self, count: usize) {
         let mut spans = self.spans.take();
-        self.record(count, spans.as_mut().map(SpanTimer::next));
+        let timed = spans.as_mut().filter(|spans| spans.has_spans());
+        self.record(count, timed.map(SpanTimer::next));
         self.spans = spans;
     }
 

@@ -222,6 +222,18 @@ fn pausing_cancelling_and_dropping_leave_whole_steps() {
     let steps = trainer.steps();
     let events = frames(&mut trainer, SHORT, |_, _| false).unwrap();
     assert!(events.is_empty(), "{events:?}");
+    // While it is paused, and by whoever only listens.
+    let mut quiet = Trainer::new(&gpu, split(333), options()).unwrap();
+    frames(&mut quiet, SHORT, after(2)).unwrap();
+    quiet.pause();
+    quiet.cancel().unwrap();
+    let began = Instant::now();
+    while quiet.poll().unwrap() != Some(Event::Finished) {
+        assert!(began.elapsed() < Duration::from_secs(60), "nobody tells the end");
+        sleep(SHORT);
+    }
+    assert_eq!(quiet.advance(LONG).unwrap().stopped, Stopped::Finished);
+    drop(quiet);
     let mut other = Trainer::new(&gpu, split(333), options()).unwrap();
     other.run_steps(steps).unwrap();
     assert_eq!(trainer.parameters().unwrap(), other.parameters().unwrap());
@@ -236,6 +248,21 @@ fn pausing_cancelling_and_dropping_leave_whole_steps() {
     .unwrap();
     drop(dropped);
     assert_eq!(gpu.account().values().sum::<u64>(), before);
+}
+
+#[test]
+fn nothing_is_set_in_the_middle_of_the_first_step_and_any_time_may_be_granted() {
+    let gpu = Gpu::new(&GpuOptions { row_runs: RowRuns::Never, ..GpuOptions::default() }).unwrap();
+    let mut trainer = Trainer::new(&gpu, split(333), options(Length::Steps(200))).unwrap();
+    let start = trainer.parameters().unwrap();
+    trainer.set_parameters(&start).unwrap();
+    assert_eq!(trainer.advance(Duration::MAX).unwrap().launches, 1);
+    let error = trainer.set_parameters(&start).unwrap_err().to_string();
+    assert!(error.contains("a step was begun already"), "{error}");
+    assert_eq!(trainer.steps(), 0, "and none is ended for it");
+    assert_eq!(trainer.advance(Duration::ZERO).unwrap().launches, 0);
+    frames(&mut trainer, Duration::MAX, |_, _| false).unwrap();
+    assert_eq!(trainer.steps(), 200);
 }
 
 #[test]
