@@ -15,7 +15,7 @@ demo: vulkan
 
 test: vulkan
 	DOWNHILL_PYTHON=$$(sh scripts/provide-onnxruntime) $(CARGO) test --all-targets --features capi
-	$(CARGO) test --doc
+	$(CARGO) test --doc --features capi
 
 lint:
 	$(CARGO) fmt --check

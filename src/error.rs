@@ -153,6 +153,7 @@ impl Error {
     }
 
     /// The same of a setting that its user knows by another name.
+    #[cfg(any(feature = "cli", feature = "capi"))]
     pub(crate) fn of_setting(self, name: &str) -> Self {
         match self {
             Error::Setting { message, .. } => Error::setting(name, message),

@@ -142,9 +142,13 @@ mod tests {
         names.iter().map(tensor).collect()
     }
 
+    /// Rules, the names of tensors, and those that come of them, or a part of what is said.
+    type Row =
+        (&'static [&'static str], &'static [&'static str], Result<&'static [&'static str], &'static str>);
+
     #[test]
     fn tensors_are_renamed_by_the_first_rule_that_fits() {
-        let rows: [(&[&str], &[&str], Result<&[&str], &str>); 9] = [
+        let rows: [Row; 9] = [
             (&[], &["a", "b"], Ok(&["a", "b"])),
             (&["a=c"], &["a", "b"], Ok(&["c", "b"])),
             (
