@@ -4,7 +4,7 @@ use std::path::Path;
 use std::{env, fs};
 
 /// In the order in which a reader meets them.
-const SOURCES: [&str; 6] = ["status", "gpu", "data", "options", "trainer", "model"];
+const SOURCES: [&str; 7] = ["status", "gpu", "data", "options", "events", "trainer", "model"];
 
 const PREFACE: &str = "\
 /* downhill: trains neural networks on any Vulkan, Metal or DX12 GPU.

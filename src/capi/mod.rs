@@ -7,6 +7,7 @@
 #![allow(non_camel_case_types)]
 
 mod data;
+mod events;
 mod gpu;
 mod handles;
 mod model;
@@ -15,6 +16,7 @@ mod status;
 mod trainer;
 
 pub use data::*;
+pub use events::*;
 pub use gpu::*;
 pub use model::*;
 pub use options::*;
