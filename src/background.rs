@@ -60,7 +60,7 @@ pub fn in_background<T: Send + 'static>(
     let ended = End(Arc::clone(&state));
     thread::Builder::new()
         .name("downhill background".to_owned())
-        .spawn(move || ended.with(work()))
+        .spawn(move || ended.set(work()))
         .map_err(|error| failed(format!("the system gives no thread: {error}")))?;
     Ok(Background(state))
 }
@@ -69,11 +69,11 @@ impl<T> Background<T> {
     /// What was made, once it is; none before, and none after it was taken.
     pub fn take(&mut self) -> Option<Result<T>> {
         let mut state = lock(&self.0);
-        match &*state {
-            State::Done(_) => match std::mem::replace(&mut *state, State::Taken) {
-                State::Done(made) => Some(made),
-                State::Working(_) | State::Taken => None,
-            },
+        if matches!(*state, State::Working(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Done(made) => Some(made),
             State::Working(_) | State::Taken => None,
         }
     }
@@ -95,10 +95,6 @@ impl<T> Future for Background<T> {
 struct End<T>(Arc<Mutex<State<T>>>);
 
 impl<T> End<T> {
-    fn with(self, made: Result<T>) {
-        self.set(made);
-    }
-
     fn set(&self, made: Result<T>) {
         let mut state = lock(&self.0);
         let State::Working(waker) = &mut *state else { return };

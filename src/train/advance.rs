@@ -123,17 +123,8 @@ impl Trainer {
         if self.is_paused {
             return done(Stopped::Paused);
         }
-        if let Some(live) = self.gpu.over_limit() {
-            self.replan_below_limit(live)?;
-            return done(Stopped::Replanned);
-        }
-        match self.advance_within(granted) {
-            Err(Error::OutOfMemory(reason)) => {
-                self.replan(reason)?;
-                done(Stopped::Replanned)
-            }
-            advanced => advanced,
-        }
+        let advanced = self.within_memory(|trainer| trainer.advance_within(granted))?;
+        advanced.map_or_else(|| done(Stopped::Replanned), Ok)
     }
 
     /// What there is to say, if anything, without a wait; [`Event::Finished`] once. Also the steps of [`Trainer::advance`] whose
@@ -287,7 +278,7 @@ impl Trainer {
         if batch == batches {
             return self.begin_closing(true).map(|()| Next::Goes);
         }
-        if self.progress.step >= self.total_steps() {
+        if self.is_over() {
             return match batch {
                 0 => Ok(self.when_all_is_done()),
                 _ => self.begin_closing(false).map(|()| Next::Goes),

@@ -389,12 +389,20 @@ impl Trainer {
 
     /// One step, or the end of an epoch; or, where memory runs out before that is done, a smaller plan for it.
     pub(super) fn train_on(&mut self, interrupted: &AtomicBool) -> Result<()> {
+        self.within_memory(|trainer| trainer.go_on(interrupted)).map(drop)
+    }
+
+    /// Does `work`; or, where memory runs out or its limit is below what there is, plans again for less and returns none.
+    pub(super) fn within_memory<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<Option<T>> {
         if let Some(live) = self.gpu.over_limit() {
-            return self.replan_below_limit(live);
+            return self.replan_below_limit(live).map(|()| None);
         }
-        match self.go_on(interrupted) {
-            Err(Error::OutOfMemory(reason)) => self.replan(reason),
-            done => done,
+        match work(self) {
+            Err(Error::OutOfMemory(reason)) => self.replan(reason).map(|()| None),
+            done => done.map(Some),
         }
     }
 

@@ -267,18 +267,10 @@ fn nothing_is_set_in_the_middle_of_the_first_step_and_any_time_may_be_granted() 
 
 #[test]
 fn a_limit_that_is_lowered_between_frames_is_kept_from_the_next_on() {
-    let data = || Split { train: classes(32 << 10), test: None };
-    let options = |resident| TrainOptions {
-        model: "mlp:64,64:tanh".parse().unwrap(),
-        batch: BatchSize::Rows(16),
-        micro_batch: BatchSize::Rows(16),
-        resident,
-        ..options(Length::Steps(40))
-    };
-    let mut whole = Trainer::new(&gpu(), data(), options(Choice::No)).unwrap();
+    let mut whole = Trainer::new(&gpu(), many_rows(), narrow(Choice::No)).unwrap();
     finish(&mut whole).unwrap();
     let gpu = gpu();
-    let mut trainer = Trainer::new(&gpu, data(), options(Choice::Yes)).unwrap();
+    let mut trainer = Trainer::new(&gpu, many_rows(), narrow(Choice::Yes)).unwrap();
     frames(&mut trainer, SHORT, |trainer, _| trainer.steps() >= 7).unwrap();
     let limit = gpu.account().values().sum::<u64>() - 1;
     gpu.set_memory_limit(limit);

@@ -53,6 +53,21 @@ fn options(length: Length) -> TrainOptions {
     TrainOptions { batch: BatchSize::Rows(32), length, seed: 3, ..TrainOptions::new(model, optimizer) }
 }
 
+/// Rows that take more memory than a step of a narrow network: where less is left, they are what goes.
+fn many_rows() -> Split {
+    Split { train: classes(32 << 10), test: None }
+}
+
+fn narrow(resident: Choice) -> TrainOptions {
+    TrainOptions {
+        model: "mlp:64,64:tanh".parse().unwrap(),
+        batch: BatchSize::Rows(16),
+        micro_batch: BatchSize::Rows(16),
+        resident,
+        ..options(Length::Steps(40))
+    }
+}
+
 /// All events up to the end.
 fn finish(trainer: &mut Trainer) -> Result<Vec<Event>> {
     let mut events = Vec::new();

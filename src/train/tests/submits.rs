@@ -89,18 +89,10 @@ fn an_interruption_ends_after_whole_steps_that_are_all_done() {
 /// Steps that were recorded and not submitted when the limit dropped are done, and not done again.
 #[test]
 fn a_smaller_plan_goes_on_behind_steps_that_shared_a_submit() {
-    let data = || Split { train: classes(32 << 10), test: None };
-    let options = |resident| TrainOptions {
-        model: "mlp:64,64:tanh".parse().unwrap(),
-        batch: BatchSize::Rows(16),
-        micro_batch: BatchSize::Rows(16),
-        resident,
-        ..options(Length::Steps(40))
-    };
-    let mut whole = Trainer::new(&gpu(), data(), options(Choice::No)).unwrap();
+    let mut whole = Trainer::new(&gpu(), many_rows(), narrow(Choice::No)).unwrap();
     finish(&mut whole).unwrap();
     let gpu = gpu();
-    let mut trainer = Trainer::new(&gpu, data(), options(Choice::Yes)).unwrap();
+    let mut trainer = Trainer::new(&gpu, many_rows(), narrow(Choice::Yes)).unwrap();
     trainer.share_submits(Some(16)).unwrap();
     trainer.run_steps(5).unwrap();
     for _ in 0..7 {
